@@ -1,0 +1,20 @@
+/** Edge: the one public door. Its own failures; it serves no procedure. Owned by services/edge. */
+import { defineErrors, defineService } from './define.ts';
+
+export const edgeErrors = defineErrors({
+  ROUTE_NOT_FOUND: { status: 404, title: 'Nothing is here' },
+  METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not take this method' },
+  TARGET_MALFORMED: { status: 400, title: 'The request target is not a plain path' },
+  HEADER_MALFORMED: { status: 400, title: 'The request headers are ambiguous' },
+  BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  UNAUTHORIZED: { status: 401, title: 'Authentication is needed' },
+  UPSTREAM_FAILED: { status: 502, title: 'The service broke off its answer' },
+});
+
+export const edgeService = defineService({
+  name: 'edge',
+  version: 1,
+  summary: 'The public door: identity, policy, forwarding.',
+  errors: edgeErrors,
+  procedures: {},
+});

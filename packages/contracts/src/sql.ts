@@ -1,0 +1,20 @@
+/** SQL: statements run as the caller's own database role. Owned by services/sql; its doors are HTTP and WebSocket. */
+import { defineErrors, defineService } from './define.ts';
+
+export const sqlErrors = defineErrors({
+  SQL_CONTENT_TYPE: { status: 415, title: 'The body must be application/json' },
+  SQL_BODY_NOT_JSON: { status: 400, title: 'The body is not JSON' },
+  SQL_BODY_SHAPE: { status: 422, title: 'The body is neither a query nor a list of queries' },
+  SQL_BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  SQL_NOT_ONE_STATEMENT: { status: 400, title: 'Each query must hold exactly one statement' },
+  SQL_OPTIONS_MALFORMED: { status: 400, title: 'The options are not an object of strings' },
+  SQL_CONNECTION_LIMIT: { status: 500, title: 'The connection limit is reached' },
+});
+
+export const sqlService = defineService({
+  name: 'sql',
+  version: 1,
+  summary: "SQL over HTTP and WebSocket as the caller's own database role.",
+  errors: sqlErrors,
+  procedures: {},
+});

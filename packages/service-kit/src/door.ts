@@ -1,0 +1,58 @@
+import type { RequestListener, Server } from 'node:http';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { isIPv6 } from 'node:net';
+
+export interface DoorOptions {
+  readonly host: string;
+  readonly port: number;
+  /** Prepares the server before it listens: timeouts, limits, upgrade handling. */
+  readonly prepare?: (server: Server) => void;
+}
+
+export interface Door extends AsyncDisposable {
+  readonly server: Server;
+  readonly port: number;
+  /** `http://host:port` of the address that is listened on; a wildcard becomes this machine's first outer address. */
+  readonly origin: string;
+}
+
+/**
+ * Listens with an HTTP/1.1 server that drains when disposed: answers under way are finished, each with
+ * `Connection: close`, and idle connections are shut.
+ */
+export async function openDoor(listener: RequestListener, options: DoorOptions): Promise<Door> {
+  let draining = false;
+  const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 0, noDelay: true }, (request, response) => {
+    if (draining) response.setHeader('connection', 'close');
+    listener(request, response);
+  });
+  options.prepare?.(server);
+  const listening = Promise.withResolvers<void>();
+  server.once('error', listening.reject);
+  server.listen({ port: options.port, host: options.host, backlog: 1_024 }, listening.resolve);
+  await listening.promise;
+  server.off('error', listening.reject);
+  const { port } = server.address() as AddressInfo;
+  return {
+    server,
+    port,
+    origin: `http://${reachableHost(options.host)}:${port}`,
+    async [Symbol.asyncDispose]() {
+      draining = true;
+      const closed = Promise.withResolvers<void>();
+      server.close(() => closed.resolve());
+      server.closeIdleConnections();
+      await closed.promise;
+    },
+  };
+}
+
+function reachableHost(host: string): string {
+  if (host !== '0.0.0.0' && host !== '::') return isIPv6(host) ? `[${host}]` : host;
+  const outer = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .find((address) => address.family === 'IPv4' && !address.internal);
+  return outer?.address ?? '127.0.0.1';
+}
