@@ -1,0 +1,42 @@
+/** Redis users: one per service, who reaches its own keys by the commands it needs and nothing else. */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+
+import type { Secrets } from './secrets.ts';
+import { writeSecret } from './secret-files.ts';
+
+export const REDIS_ADMIN = 'postern_admin';
+export const REDIS_SESSION = 'session';
+
+/** What a client does before it works: log in, name itself, ask how the server is. */
+const CONNECTING = '+auth +hello +ping +info +client|setname +client|setinfo +client|id';
+/** Single keys, hashes, sets and sorted sets, expiry, and scripts, which see only what their caller may. */
+const STORING =
+  '+get +set +del +unlink +exists +mget +incr +decr +incrby +expire +pexpire +expireat +pexpireat +ttl +pttl +persist ' +
+  '+hget +hset +hdel +hgetall +hmget +hincrby +sadd +srem +smembers +sismember +scard ' +
+  '+zadd +zrem +zrange +zrangebyscore +zremrangebyscore +zcard +zscore +multi +exec +discard +watch +unwatch +eval +evalsha +time';
+
+/** The ACL file's text. It holds hashes of the secrets, and the default user is off. */
+export function redisAcl(secrets: Secrets['redis']): string {
+  return [
+    'user default off nopass nocommands resetchannels',
+    `user ${REDIS_ADMIN} on #${sha256(secrets.admin)} ~* &* +@all`,
+    `user ${REDIS_SESSION} on #${sha256(secrets.session)} resetchannels ~postern:{session}:* -@all ${CONNECTING} ${STORING}`,
+  ].join('\n');
+}
+
+/** Writes the ACL file that the server is started with, and answers its path. */
+export async function writeRedisAcl(folder: string, secrets: Secrets['redis']): Promise<string> {
+  const path = join(folder, 'redis', 'users.acl');
+  await writeSecret(path, redisAcl(secrets));
+  return path;
+}
+
+export function redisUrl(serverUrl: string, user: string, secret: string): string {
+  const url = new URL(serverUrl);
+  url.username = user;
+  url.password = encodeURIComponent(secret);
+  return url.href;
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
