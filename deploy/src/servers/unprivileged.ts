@@ -1,0 +1,75 @@
+/** PostgreSQL refuses to run as root: who runs it then, and where that user can reach its files. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chownSync, cpSync, existsSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import { ServerMistake } from './server-mistake.ts';
+
+export interface RunAs {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The user a server runs as: undefined (ourselves) unless we are root. */
+export function unprivilegedUser(): RunAs | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const known = lookUp('postgres') ?? lookUp('nobody');
+  if (known !== undefined) return known;
+  execFileSync('useradd', ['--system', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postern-postgres'], { stdio: 'ignore' });
+  const made = lookUp('postern-postgres');
+  if (made === undefined) throw new ServerMistake('PostgreSQL does not run as root, and there is no other user: useradd postern-postgres');
+  return made;
+}
+
+function lookUp(name: string): RunAs | undefined {
+  const fields = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'))
+    .find(([user]) => user === name);
+  const [uid, gid] = [Number(fields?.[2]), Number(fields?.[3])];
+  return fields === undefined || uid === 0 ? undefined : { uid, gid };
+}
+
+/** Makes `folder` and gives it to the user, private to them; if they cannot get there, one below /var/tmp named after it. */
+export function ownedFolder(folder: string, runAs: RunAs): string {
+  mkdirSync(dirname(folder), { recursive: true });
+  const reachable = canEnter(dirname(folder), runAs) ? folder : join(sharedFolder(), hashOf(folder));
+  mkdirSync(reachable, { recursive: true, mode: 0o700 });
+  if (lstatSync(reachable).uid !== runAs.uid) chownSync(reachable, runAs.uid, runAs.gid);
+  return reachable;
+}
+
+/** The folder itself if the user can read it, else a copy at `copy`, where they can. */
+export function readableFolder(folder: string, copy: string, runAs: RunAs): string {
+  if (canEnter(folder, runAs)) return folder;
+  if (existsSync(copy)) return copy;
+  sharedFolder();
+  const unfinished = `${copy}.${process.pid}`;
+  cpSync(folder, unfinished, { recursive: true, verbatimSymlinks: true });
+  try {
+    renameSync(unfinished, copy);
+  } catch (error) {
+    rmSync(unfinished, { recursive: true, force: true });
+    if (!existsSync(copy)) throw error;
+  }
+  return copy;
+}
+
+export const sharedFolderPath = '/var/tmp/postern';
+
+/** A folder of root's own in /var/tmp; one that somebody else has put there is not used. */
+function sharedFolder(): string {
+  const folder = sharedFolderPath;
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
+  const found = lstatSync(folder);
+  if (!found.isDirectory() || found.uid !== 0 || (found.mode & 0o022) !== 0) {
+    throw new ServerMistake(`${folder} is not root's own folder; remove it`);
+  }
+  return folder;
+}
+
+export const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
+
+const canEnter = (folder: string, runAs: RunAs): boolean =>
+  spawnSync('/bin/sh', ['-c', 'cd "$0" && test -r .', folder], { ...runAs, cwd: '/', stdio: 'ignore' }).status === 0;
