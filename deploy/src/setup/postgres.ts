@@ -35,6 +35,38 @@ export async function setUpPostgres(superuserUrl: string, logins: PostgresLogins
   }
 }
 
+/** What was in a cluster before a mesh was set up there for a while. */
+export interface Inventory {
+  readonly roles: readonly string[];
+  readonly databases: readonly string[];
+}
+
+export async function takeInventory(superuserUrl: string): Promise<Inventory> {
+  await using cluster = await connect(databaseUrl(superuserUrl, { database: 'postgres' }));
+  const names = async (text: string): Promise<string[]> => (await cluster.query(text)).rows.map((row) => String(row['name']));
+  return {
+    roles: await names('SELECT rolname AS name FROM pg_roles'),
+    databases: await names('SELECT datname AS name FROM pg_database'),
+  };
+}
+
+/** Removes the databases of the mesh and every role that was not there before. */
+export async function removeFromPostgres(superuserUrl: string, before: Inventory): Promise<void> {
+  const { roles } = await takeInventory(superuserUrl);
+  await using cluster = await connect(databaseUrl(superuserUrl, { database: 'postgres' }));
+  await cluster.query('SELECT pg_advisory_lock($1)', [LOCK_KEY]);
+  for (const database of [CONTROL_DATABASE, APP_DATABASE]) {
+    if (!before.databases.includes(database)) {
+      await cluster.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(database)} WITH (FORCE)`);
+    }
+  }
+  const added = roles.filter((role) => !before.roles.includes(role)).map((role) => pg.escapeIdentifier(role));
+  if (added.length > 0) {
+    await cluster.query(`DROP OWNED BY ${added.join(', ')}`);
+    await cluster.query(`DROP ROLE IF EXISTS ${added.join(', ')}`);
+  }
+}
+
 export interface DatabaseLogin {
   readonly user?: string;
   readonly password?: string;

@@ -9,7 +9,7 @@ export const REDIS_ADMIN = 'postern_admin';
 export const REDIS_SESSION = 'session';
 
 /** What a client does before it works: log in, name itself, ask how the server is. */
-const CONNECTING = '+auth +hello +ping +info +client|setname +client|setinfo +client|id';
+const CONNECTING = '+auth +hello +ping +info +client|setname +client|id';
 /** Single keys, hashes, sets and sorted sets, expiry, and scripts, which see only what their caller may. */
 const STORING =
   '+get +set +del +unlink +exists +mget +incr +decr +incrby +expire +pexpire +expireat +pexpireat +ttl +pttl +persist ' +
