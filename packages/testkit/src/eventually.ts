@@ -1,0 +1,27 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface EventuallyOptions {
+  readonly timeoutMs?: number | undefined;
+  readonly intervalMs?: number | undefined;
+}
+
+/**
+ * Asks until `check` neither throws nor answers `false`, and passes its answer on; at the end of the time it fails as the
+ * last attempt did.
+ */
+export async function eventually<T>(check: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<T> {
+  const { timeoutMs = 5_000, intervalMs = 20 } = options;
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      const answer = await check();
+      if (answer !== false || performance.now() > deadline) {
+        if (answer === false) throw new Error(`still not so after ${timeoutMs} ms`);
+        return answer;
+      }
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+    }
+    await delay(intervalMs);
+  }
+}

@@ -1,0 +1,37 @@
+import { Redis } from 'ioredis';
+import { test } from 'vitest';
+
+import { sharedRedis } from './test-servers.ts';
+
+export interface TestRedis {
+  /** Of a user who may do everything, on a database that this file has for itself. */
+  readonly url: string;
+  /** Connected to the same. */
+  readonly client: Redis;
+}
+
+/** Tests with a real Redis: an empty database of its own for each file. Users and scripts are shared with other files. */
+export const redisTest = test.extend('redis', { scope: 'file' }, async ({}, { onCleanup }): Promise<TestRedis> => {
+  const { url } = await sharedRedis();
+  const own = new URL(url);
+  own.pathname = `/${await takeDatabase(url)}`;
+  const client = new Redis(own.href);
+  onCleanup(async () => {
+    await client.flushdb();
+    await client.quit();
+  });
+  await client.flushdb();
+  return { url: own.href, client };
+});
+
+/** Databases are given out in turn, never the first, where the turn itself is kept. */
+async function takeDatabase(url: string): Promise<number> {
+  const client = new Redis(url);
+  try {
+    const [, databases] = (await client.config('GET', 'databases')) as string[];
+    const turn = await client.incr('testkit:turn');
+    return 1 + (turn % (Number(databases) - 1));
+  } finally {
+    await client.quit();
+  }
+}
