@@ -78,7 +78,7 @@ async function callWithRetry(
       if (!procedure.idempotent || !isFailure(error, 'UNAVAILABLE') || pause === undefined) throw error;
       const jittered = pause * (0.5 + Math.random());
       if (performance.now() + jittered >= deadline) throw error;
-      await delay(jittered, undefined, options.signal === undefined ? {} : { signal: options.signal });
+      await untilAborted(delay(jittered), options.signal);
     }
   }
 }
@@ -130,6 +130,10 @@ function parseJson(reply: Msg): unknown {
 
 function transportFailure(error: unknown): Failure {
   if (isFailure(error)) return error;
+  if (error instanceof errors.InvalidArgumentError) {
+    return new Failure('INVALID_REQUEST', { detail: 'the message is too large', cause: error });
+  }
+  if (rootOf(error) instanceof errors.PermissionViolationError) return new Failure('INTERNAL', { cause: error });
   if (error instanceof errors.RequestError && error.isNoResponders()) return new Failure('UNAVAILABLE', { cause: error });
   if (error instanceof errors.NoRespondersError) return new Failure('UNAVAILABLE', { cause: error });
   if (error instanceof errors.TimeoutError || (error instanceof Error && error.cause instanceof errors.TimeoutError)) {
@@ -137,6 +141,8 @@ function transportFailure(error: unknown): Failure {
   }
   return new Failure('UNAVAILABLE', { cause: error });
 }
+
+const rootOf = (error: unknown): unknown => (error instanceof errors.RequestError ? error.cause : error);
 
 async function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;

@@ -3,6 +3,8 @@ import type { Service } from '@postern/contracts/define';
 import { procedureSubject } from '@postern/contracts/define';
 import type { NatsConnection, Subscription } from '@nats-io/transport-node';
 
+import { INBOX_PREFIX } from './wire.ts';
+
 export interface EndpointStatistics {
   requests: number;
   errors: number;
@@ -55,7 +57,7 @@ export function serveDiscovery(
     [`$SRV.${verb}`, `$SRV.${verb}.${service.name}`, `$SRV.${verb}.${service.name}.${replicaId}`].map((subject) =>
       bus.subscribe(subject, {
         callback: (error, message) => {
-          if (error === null) message.respond(JSON.stringify(answer()));
+          if (error === null && message.reply?.startsWith(INBOX_PREFIX) === true) message.respond(JSON.stringify(answer()));
         },
       }),
     ),

@@ -13,13 +13,21 @@ import type { Statistics } from './discovery.ts';
 import { serveDiscovery } from './discovery.ts';
 import { callHistogram } from './metrics.ts';
 import type { ErrorReply } from './wire.ts';
-import { DEADLINE_HEADER, ERROR_HEADER, ERROR_STATUS_HEADER, issuesOf, REQUEST_ID_HEADER, statusOf } from './wire.ts';
+import {
+  DEADLINE_HEADER,
+  ERROR_HEADER,
+  ERROR_STATUS_HEADER,
+  INBOX_PREFIX,
+  issuesOf,
+  REQUEST_ID_HEADER,
+  statusOf,
+} from './wire.ts';
 
 /** What a handler knows of the call it answers. */
 export interface Call<Code extends string> {
   /** Aborted when the caller stops waiting. */
   readonly signal: AbortSignal;
-  /** Milliseconds the caller still waits, as of the call's arrival; pass it on so that deadlines nest. */
+  /** Milliseconds the caller still waits, as of now; pass it on so that deadlines nest. */
   readonly remainingMs: number;
   readonly requestId: string | undefined;
   readonly log: Logger;
@@ -70,10 +78,10 @@ export function serve<S extends Service>(
     const answer = async (message: Msg): Promise<void> => {
       const startedAt = performance.now();
       const outcome =
-        underWay.size > maxInFlight
+        underWay.size >= maxInFlight
           ? { failure: new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) }
           : await runHandler({ service, name, procedure, handler, message, log: options.log });
-      const code = reply(message, outcome, service);
+      const code = reply(message, outcome, { service, log: options.log });
       const durationMs = performance.now() - startedAt;
       histogram.observe({ procedure: `${service.name}.${name}`, code }, durationMs / 1_000);
       endpoint.requests += 1;
@@ -93,6 +101,8 @@ export function serve<S extends Service>(
         queue: service.name,
         callback: (error, message) => {
           if (error !== null) return void options.log.error({ err: error }, 'subscription failed');
+          // An answer goes to an inbox: a caller may not make this service publish where only this service may.
+          if (message.reply?.startsWith(INBOX_PREFIX) !== true) return;
           const work = answer(message).catch((cause: unknown) => options.log.error({ err: cause }, 'reply failed'));
           underWay.add(work);
           void work.finally(() => underWay.delete(work));
@@ -126,7 +136,9 @@ interface Work {
 async function runHandler({ service, name, procedure, handler, message, log }: Work): Promise<Outcome> {
   const requestId = message.headers?.get(REQUEST_ID_HEADER) || undefined;
   const told = Number(message.headers?.get(DEADLINE_HEADER));
-  const remainingMs = told > 0 ? Math.min(told, procedure.timeoutMs) : procedure.timeoutMs;
+  const givenMs = told > 0 ? Math.min(told, procedure.timeoutMs) : procedure.timeoutMs;
+  const deadline = performance.now() + givenMs;
+  const signal = AbortSignal.timeout(givenMs);
   const callLog = log.child({ procedure: `${service.name}.${name}`, requestId });
   const parent = propagation.extract(context.active(), message.headers, {
     get: (carrier, key) => carrier?.get(key) || undefined,
@@ -137,8 +149,10 @@ async function runHandler({ service, name, procedure, handler, message, log }: W
     const request = procedure.request.safeParse(parseBody(message));
     if (!request.success) return { failure: new Failure('INVALID_REQUEST', { issues: issuesOf(request.error) }) };
     const call: Call<string> = {
-      signal: AbortSignal.timeout(remainingMs),
-      remainingMs,
+      signal,
+      get remainingMs() {
+        return Math.max(0, Math.floor(deadline - performance.now()));
+      },
       requestId,
       log: callLog,
       fail: (code, options) => new Failure(code, options),
@@ -147,6 +161,8 @@ async function runHandler({ service, name, procedure, handler, message, log }: W
     return { value };
   } catch (error) {
     span.setStatus({ code: SpanStatusCode.ERROR });
+    // Work that the deadline broke off fails in its own words; nobody waits for the answer any more.
+    if (signal.aborted && !isFailure(error)) return { failure: new Failure('TIMEOUT') };
     return { failure: presentable(error, service, procedure, callLog) };
   } finally {
     span.end();
@@ -171,12 +187,22 @@ function presentable(error: unknown, service: Service, procedure: Procedure, log
   return new Failure('INTERNAL');
 }
 
-function reply(message: Msg, outcome: Outcome, service: Service): string {
+/** Sends the answer. One that the bus does not carry, as it is too large, is `INTERNAL` to the caller, not silence. */
+function reply(message: Msg, outcome: Outcome, { service, log }: { service: Service; log: Logger }): string {
   if ('value' in outcome) {
-    message.respond(JSON.stringify(outcome.value));
-    return 'ok';
+    try {
+      message.respond(JSON.stringify(outcome.value));
+      return 'ok';
+    } catch (error) {
+      log.error({ err: error, subject: message.subject }, 'answer could not be sent');
+      return replyFailure(message, new Failure('INTERNAL'), service);
+    }
   }
-  const { code, detail, issues, retryAfterSeconds } = outcome.failure;
+  return replyFailure(message, outcome.failure, service);
+}
+
+function replyFailure(message: Msg, failure: Failure, service: Service): string {
+  const { code, detail, issues, retryAfterSeconds } = failure;
   const sent = headers();
   sent.set(ERROR_HEADER, code);
   sent.set(ERROR_STATUS_HEADER, String(statusOf(code, service.errors)));

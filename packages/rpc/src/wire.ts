@@ -7,6 +7,9 @@ export const ERROR_STATUS_HEADER = 'Nats-Service-Error-Code';
 export const DEADLINE_HEADER = 'x-deadline-ms';
 export const REQUEST_ID_HEADER = 'x-request-id';
 
+/** Where answers go: `_INBOX.…` of tools, `_INBOX_<service>.…` of services. */
+export const INBOX_PREFIX = '_INBOX';
+
 /** NATS carries at most 1 MiB; a larger message is a mistake of the caller's. */
 export const MAX_PAYLOAD_BYTES = 1_048_576;
 
