@@ -53,8 +53,8 @@ export async function setUpNats(folder: string, address: BusAddress = {}): Promi
   // In a folder of its own: the server needs the public halves only.
   const kept = await keepSecret(join(folder, 'operator', 'nats-keys.json'), () => JSON.stringify(createBusKeys()));
   const keys = BusKeys.parse(JSON.parse(kept));
-  const account = (await accountInForce(files, keys)) ?? (await issueAnew(files, keys));
-  const config = natsConfig(await issueOperator(keys), { [publicKey(keys.account)]: account }, address);
+  const { operator, account } = (await inForce(files, keys)) ?? (await issueAnew(files, keys));
+  const config = natsConfig(operator, { [publicKey(keys.account)]: account }, address);
   await mkdir(dirname(files.configFile), { recursive: true });
   await writeFile(files.configFile, config);
   // It holds no secret, and a server in a container reads it as another user.
@@ -127,18 +127,26 @@ export function natsConfig(operator: IssuedOperator, accounts: Readonly<Record<s
 
 export const publicKey = (seed: string): string => keyPair(seed).getPublicKey();
 
-/** The account JWT of an earlier set-up, if its users may still do exactly what the contracts say. */
-async function accountInForce(files: BusFiles, keys: BusKeys): Promise<string | undefined> {
+interface Issued {
+  readonly operator: IssuedOperator;
+  readonly account: string;
+}
+
+/** What an earlier set-up issued, if its users may still do exactly what the contracts say. */
+async function inForce(files: BusFiles, keys: BusKeys): Promise<Issued | undefined> {
   try {
     const config = await readFile(files.configFile, 'utf8');
-    const jwt = new RegExp(`^ {2}${publicKey(keys.account)}: (\\S+)$`, 'm').exec(config)?.[1];
+    const jwtOf = (key: string): string => new RegExp(`^ *${key}: (\\S+)$`, 'm').exec(config)?.[1] ?? '';
     for (const user of busUsers) {
       const creds = await readFile(files.credsFiles[user], 'utf8');
-      const token = /BEGIN NATS USER JWT-+\n(\S+)/.exec(creds)?.[1] ?? '';
-      const { iss, nats } = decode<User>(token);
+      const { iss, nats } = decode<User>(/BEGIN NATS USER JWT-+\n(\S+)/.exec(creds)?.[1] ?? '');
       if (iss !== publicKey(keys.account) || !allows(nats, userClaims(user))) return undefined;
     }
-    return jwt;
+    const systemAccount = publicKey(keys.system);
+    const operator = { jwt: jwtOf('operator'), systemAccount, systemJwt: jwtOf(systemAccount) };
+    const account = jwtOf(publicKey(keys.account));
+    const signed = [operator.jwt, operator.systemJwt, account].every((jwt) => decode(jwt).iss === publicKey(keys.operator));
+    return signed ? { operator, account } : undefined;
   } catch {
     return undefined;
   }
@@ -147,11 +155,12 @@ async function accountInForce(files: BusFiles, keys: BusKeys): Promise<string | 
 const allows = (found: Partial<User>, wanted: Partial<User>): boolean =>
   isDeepStrictEqual(found.pub, wanted.pub) && isDeepStrictEqual(found.sub, wanted.sub) && isDeepStrictEqual(found.resp, wanted.resp);
 
-async function issueAnew(files: BusFiles, keys: BusKeys): Promise<string> {
+async function issueAnew(files: BusFiles, keys: BusKeys): Promise<Issued> {
+  const operator = await issueOperator(keys);
   const { jwt, creds } = await issueAccount(keys, 'POSTERN');
   const decoder = new TextDecoder();
   for (const user of busUsers) await writeSecret(files.credsFiles[user], decoder.decode(creds[user]));
-  return jwt;
+  return { operator, account: jwt };
 }
 
 function userClaims(user: BusUser): Partial<User> {
