@@ -1,5 +1,6 @@
 /** Redis users: one per service, who reaches its own keys by the commands it needs and nothing else. */
 import { createHash } from 'node:crypto';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Secrets } from './secrets.ts';
@@ -29,6 +30,8 @@ export function redisAcl(secrets: Secrets['redis']): string {
 export async function writeRedisAcl(folder: string, secrets: Secrets['redis']): Promise<string> {
   const path = join(folder, 'redis', 'users.acl');
   await writeSecret(path, redisAcl(secrets));
+  // Its folder is closed; a server in a container, where it is mounted alone, reads it as another user.
+  await chmod(path, 0o644);
   return path;
 }
 
