@@ -1,9 +1,20 @@
 import { defineConfig } from 'vitest/config';
 
+import { createCountsReporter } from './packages/testkit/src/counts-reporter.ts';
+
 export default defineConfig({
   test: {
+    reporters: ['default', createCountsReporter()],
     projects: [
-      { test: { name: 'unit', include: ['{packages,services,deploy}/**/src/**/*.test.ts'], environment: 'node' } },
+      {
+        test: {
+          name: 'unit',
+          include: ['{packages,services,deploy}/**/src/**/*.test.ts', '{packages,services,deploy}/**/test/**/*.test.ts'],
+          exclude: ['**/node_modules/**', '**/*.int.test.ts', 'packages/house-rules/**'],
+          environment: 'node',
+        },
+      },
+      { test: { name: 'rules', include: ['packages/house-rules/**/*.test.ts'], environment: 'node', testTimeout: 30_000 } },
       {
         test: {
           name: 'int',
@@ -13,6 +24,16 @@ export default defineConfig({
           hookTimeout: 120_000,
           globalSetup: ['packages/testkit/src/global-setup.ts'],
           maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['e2e/**/*.test.ts'],
+          environment: 'node',
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+          fileParallelism: false,
         },
       },
     ],

@@ -77,7 +77,9 @@ async function privateLists(work: string): Promise<string[]> {
 }
 
 function unpacked(folder: string, program: string): UnpackedProgram | undefined {
-  const command = ['usr/bin', 'usr/sbin', 'bin', 'sbin'].map((place) => join(folder, place, program)).find((path) => existsSync(path));
+  const command = ['usr/bin', 'usr/sbin', 'bin', 'sbin']
+    .map((place) => join(folder, place, program))
+    .find((path) => existsSync(path));
   if (command === undefined) return undefined;
   const triplet = `${{ x64: 'x86_64', arm64: 'aarch64' }[process.arch as 'x64' | 'arm64'] ?? process.arch}-linux-gnu`;
   const libraries = ['usr/lib', 'lib', `usr/lib/${triplet}`, `lib/${triplet}`].map((place) => join(folder, place));

@@ -40,7 +40,10 @@ export async function findProgram(wanted: WantedProgram): Promise<Program> {
   const unpacked = await unpackDebianProgram(wanted.packageName, first);
   if (unpacked !== undefined) return { ...unpacked, args: [], inContainer: false };
   if (await dockerAnswers()) return container(wanted);
-  const install = process.platform === 'darwin' ? `brew install ${wanted.packageName.replace(/^redis-server$/, 'redis')}` : `apt-get install ${wanted.packageName}`;
+  const install =
+    process.platform === 'darwin'
+      ? `brew install ${wanted.packageName.replace(/^redis-server$/, 'redis')}`
+      : `apt-get install ${wanted.packageName}`;
   throw new ServerMistake(
     `${wanted.names.join(' or ')} is not on PATH, and neither apt-get nor Docker can bring it.\n` +
       `Install it (${install}), or name a server that runs: ${wanted.setting} npm start`,

@@ -123,7 +123,9 @@ async function initialise(place: Place, options: PostgresOptions): Promise<void>
   } catch (error) {
     // initdb cleans up after itself unless it was killed; a half-made directory would not start.
     rmSync(join(place.dataDir, 'PG_VERSION'), { force: true });
-    throw new ServerMistake(`initdb failed in ${place.dataDir}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new ServerMistake(`initdb failed in ${place.dataDir}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   } finally {
     rmSync(secrets, { recursive: true, force: true });
   }
@@ -134,7 +136,9 @@ function refuseOtherVersion({ dataDir, binaries }: Place): void {
   const control = readFileSync(join(binaries, 'share', 'postgresql', 'postgres.bki'), 'utf8').slice(0, 64);
   const own = /PostgreSQL (\d+)/.exec(control)?.[1];
   if (own !== undefined && own !== found) {
-    throw new ServerMistake(`${dataDir} was made by PostgreSQL ${found}, and this is ${own}: dump and restore it, or move it away`);
+    throw new ServerMistake(
+      `${dataDir} was made by PostgreSQL ${found}, and this is ${own}: dump and restore it, or move it away`,
+    );
   }
 }
 

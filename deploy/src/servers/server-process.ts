@@ -66,7 +66,10 @@ export async function startServerProcess(server: ServerCommand): Promise<ServerP
   try {
     const { pid } = child;
     if (pid === undefined) throw new ServerMistake(`${server.name} cannot be started: ${command}`);
-    writeFileSync(server.pidFile, JSON.stringify({ pid, started: startOf(pid), owner: process.pid, ownerStarted: startOf(process.pid) }));
+    writeFileSync(
+      server.pidFile,
+      JSON.stringify({ pid, started: startOf(pid), owner: process.pid, ownerStarted: startOf(process.pid) }),
+    );
     await untilReady(server, child);
     return { pid, exited: ended.promise, stop, [Symbol.asyncDispose]: stop };
   } catch (error) {

@@ -16,9 +16,12 @@ export function unprivilegedUser(): RunAs | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const known = lookUp('postgres') ?? lookUp('nobody');
   if (known !== undefined) return known;
-  execFileSync('useradd', ['--system', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postern-postgres'], { stdio: 'ignore' });
+  execFileSync('useradd', ['--system', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postern-postgres'], {
+    stdio: 'ignore',
+  });
   const made = lookUp('postern-postgres');
-  if (made === undefined) throw new ServerMistake('PostgreSQL does not run as root, and there is no other user: useradd postern-postgres');
+  if (made === undefined)
+    throw new ServerMistake('PostgreSQL does not run as root, and there is no other user: useradd postern-postgres');
   return made;
 }
 

@@ -153,7 +153,9 @@ async function inForce(files: BusFiles, keys: BusKeys): Promise<Issued | undefin
 }
 
 const allows = (found: Partial<User>, wanted: Partial<User>): boolean =>
-  isDeepStrictEqual(found.pub, wanted.pub) && isDeepStrictEqual(found.sub, wanted.sub) && isDeepStrictEqual(found.resp, wanted.resp);
+  isDeepStrictEqual(found.pub, wanted.pub) &&
+  isDeepStrictEqual(found.sub, wanted.sub) &&
+  isDeepStrictEqual(found.resp, wanted.resp);
 
 async function issueAnew(files: BusFiles, keys: BusKeys): Promise<Issued> {
   const operator = await issueOperator(keys);

@@ -72,19 +72,26 @@ busTest('a call is answered by its handler, with the request parsed and the requ
   expect(heard).toEqual([{ name: 'alice', password: 'secret' }, 'r-1']);
 });
 
-busTest('a declared failure reaches the caller with its code, detail and time to wait, and without its cause', async ({ bus }) => {
-  const handlers = sessions({
-    login: async (_request, call) => {
-      throw call.fail('TOO_MANY_ATTEMPTS', { detail: 'wait a little', retryAfterSeconds: 42, cause: new Error('inner secret') });
-    },
-  });
-  await using _stub = serveStub(await bus('session'), sessionService, handlers);
-  const failure: unknown = await createClient(await bus('edge'), sessionService)
-    .login(attempt)
-    .catch((error: unknown) => error);
-  expect(failure).toMatchObject({ code: 'TOO_MANY_ATTEMPTS', detail: 'wait a little', retryAfterSeconds: 42 });
-  expect(JSON.stringify(failure)).not.toContain('inner secret');
-});
+busTest(
+  'a declared failure reaches the caller with its code, detail and time to wait, and without its cause',
+  async ({ bus }) => {
+    const handlers = sessions({
+      login: async (_request, call) => {
+        throw call.fail('TOO_MANY_ATTEMPTS', {
+          detail: 'wait a little',
+          retryAfterSeconds: 42,
+          cause: new Error('inner secret'),
+        });
+      },
+    });
+    await using _stub = serveStub(await bus('session'), sessionService, handlers);
+    const failure: unknown = await createClient(await bus('edge'), sessionService)
+      .login(attempt)
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'TOO_MANY_ATTEMPTS', detail: 'wait a little', retryAfterSeconds: 42 });
+    expect(JSON.stringify(failure)).not.toContain('inner secret');
+  },
+);
 
 busTest.for([
   ['an error of the handler', () => new Error('connection to 10.0.0.1 failed')],

@@ -57,28 +57,44 @@ busTest.for(names)('%s publishes what the contracts say and nothing else', async
   expect(publish.filter((subject) => /[*>]/.test(subject))).toEqual([]);
 });
 
-busTest.for(names)('%s hears what the contracts say and nothing else, whatever the queue group [imm-123]', async (name, { bus }) => {
-  const connection = await bus(name);
-  const refused = refusals(connection);
-  const { subscribe } = busPermissions(name);
-  const patterns = ['>', '*', '*.>', 'rpc.>', 'rpc.*.v1.*', 'evt.>', 'evt.*.v1.*', '$SRV.>', '$SYS.>', '$JS.>', '_INBOX.>', '_INBOX*.>'];
-  const others = names.filter((other) => other !== name).map((other) => `${inboxPrefix(other)}.>`);
-  const plain = [...spoken, ...patterns, ...others, ...inboxes, ...asking, ...foreign];
-  const queued = spoken.flatMap((subject) => [...names, 'stray'].map((queue) => `${subject} ${queue}`));
-  const tried = [...new Set([...plain, ...queued])];
-  for (const wanted of tried) {
-    const [subject = '', queue] = wanted.split(' ');
-    connection.subscribe(subject, { callback: () => {}, ...(queue !== undefined && { queue }) });
-  }
-  connection.subscribe(LAST, { callback: () => {} });
-  await eventually(() => refused.has(LAST));
-  const own = (wanted: string): boolean => {
-    const [subject = ''] = wanted.split(' ');
-    // An event that may be heard may be heard in a group too; a procedure is served in the service's own group only.
-    return subscribe.includes(wanted) || subscribe.includes(subject) || subject.startsWith(`${inboxPrefix(name)}.`);
-  };
-  expect([...refused].toSorted()).toEqual([...tried.filter((wanted) => !own(wanted)), LAST].toSorted());
-});
+busTest.for(names)(
+  '%s hears what the contracts say and nothing else, whatever the queue group [imm-123]',
+  async (name, { bus }) => {
+    const connection = await bus(name);
+    const refused = refusals(connection);
+    const { subscribe } = busPermissions(name);
+    const patterns = [
+      '>',
+      '*',
+      '*.>',
+      'rpc.>',
+      'rpc.*.v1.*',
+      'evt.>',
+      'evt.*.v1.*',
+      '$SRV.>',
+      '$SYS.>',
+      '$JS.>',
+      '_INBOX.>',
+      '_INBOX*.>',
+    ];
+    const others = names.filter((other) => other !== name).map((other) => `${inboxPrefix(other)}.>`);
+    const plain = [...spoken, ...patterns, ...others, ...inboxes, ...asking, ...foreign];
+    const queued = spoken.flatMap((subject) => [...names, 'stray'].map((queue) => `${subject} ${queue}`));
+    const tried = [...new Set([...plain, ...queued])];
+    for (const wanted of tried) {
+      const [subject = '', queue] = wanted.split(' ');
+      connection.subscribe(subject, { callback: () => {}, ...(queue !== undefined && { queue }) });
+    }
+    connection.subscribe(LAST, { callback: () => {} });
+    await eventually(() => refused.has(LAST));
+    const own = (wanted: string): boolean => {
+      const [subject = ''] = wanted.split(' ');
+      // An event that may be heard may be heard in a group too; a procedure is served in the service's own group only.
+      return subscribe.includes(wanted) || subscribe.includes(subject) || subject.startsWith(`${inboxPrefix(name)}.`);
+    };
+    expect([...refused].toSorted()).toEqual([...tried.filter((wanted) => !own(wanted)), LAST].toSorted());
+  },
+);
 
 busTest('a service may not answer a question that was not put to it', async ({ bus }) => {
   const [asker, served, rogue] = [await bus('edge'), await bus('auth'), await bus('sql')];
@@ -150,7 +166,9 @@ busTest('the bus speaks neither WebSocket nor the leaf node protocol [imm-120, i
     'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n';
   expect(await converse(nats.url, upgrade)).not.toContain('101');
   expect(await converse(nats.url, 'LS+ rpc.>\r\n')).toContain('-ERR');
-  expect(await converse(nats.url, 'CONNECT {"verbose":false,"name":"leaf","jwt":"","cluster":"x"}\r\nPING\r\n')).toContain('-ERR');
+  expect(await converse(nats.url, 'CONNECT {"verbose":false,"name":"leaf","jwt":"","cluster":"x"}\r\nPING\r\n')).toContain(
+    '-ERR',
+  );
 });
 
 test('the configuration opens no listener but the one for clients, and lets nobody in without creds [imm-120…122]', async () => {

@@ -38,7 +38,10 @@ export function containerServers({ folder, workers }: SharedServersOptions): Ser
         .withExposedPorts(4_222)
         .start();
       const url = `nats://${container.getHost()}:${container.getMappedPort(4_222)}`;
-      return ready(container, bus.credsDirs.map((credsDir) => ({ url, credsDir })));
+      return ready(
+        container,
+        bus.credsDirs.map((credsDir) => ({ url, credsDir })),
+      );
     },
   };
 }

@@ -47,7 +47,8 @@ export function createSharedServers(options: SharedServersOptions): SharedServer
   const scope = new AsyncDisposableStack();
   const embedded = embeddedServers(options);
   let source: Promise<ServerSource> | undefined;
-  const choose = async (): Promise<ServerSource> => ((await dockerAnswers()) ? orElse(containerServers(options), embedded) : embedded);
+  const choose = async (): Promise<ServerSource> =>
+    (await dockerAnswers()) ? orElse(containerServers(options), embedded) : embedded;
   const start = async <K extends keyof ServerSource>(server: K): Promise<Awaited<ReturnType<ServerSource[K]>>['address']> => {
     source ??= choose();
     const started = await (await source)[server]();
