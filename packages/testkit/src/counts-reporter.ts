@@ -3,7 +3,7 @@ import type { Reporter } from 'vitest/node';
 
 /**
  * Closes a run with one plain line, `N passed, N failed`. A file that could not be loaded and an error outside of tests count
- * as failed. The counts go to the file that POSTERN_TEST_COUNTS names too, for the sum over several runs.
+ * as failed. For a sum over several runs, POSTERN_TEST_COUNTS names a file that the counts go to instead.
  */
 export function createCountsReporter(): Reporter {
   return {
@@ -16,10 +16,10 @@ export function createCountsReporter(): Reporter {
           counts[state === 'pending' ? 'skipped' : state] += 1;
         }
       }
+      const file = process.env['POSTERN_TEST_COUNTS'];
+      if (file !== undefined) return writeFileSync(file, JSON.stringify(counts));
       const skipped = counts.skipped === 0 ? '' : `, ${counts.skipped} skipped`;
       process.stdout.write(`${counts.passed} passed, ${counts.failed} failed${skipped}\n`);
-      const file = process.env['POSTERN_TEST_COUNTS'];
-      if (file !== undefined) writeFileSync(file, JSON.stringify(counts));
     },
   };
 }
