@@ -1,0 +1,169 @@
+/** Administration of people. Whoever calls has been judged by {@link judgeActor}. */
+import type { GroupRole, Principal } from '@postern/contracts/common';
+
+import type { EnrolmentTools } from './enrolment.ts';
+import { alignLogin, enrol } from './enrolment.ts';
+import { ownsCredentials } from './identities.ts';
+import { judgeName } from './names.ts';
+import type { PasswordDesk } from './password-desk.ts';
+import { passwordMistake } from './passwords.ts';
+import type { Deadline, Directory, Page, Person, Reporter, Revocations } from './ports.ts';
+import { hasRole } from './principals.ts';
+
+/** Who asks, as of now. */
+export interface Actor {
+  readonly person: Person;
+  readonly principal: Principal;
+  readonly isAdmin: boolean;
+}
+
+/** Nobody, if the person was removed or disabled since the principal was signed; admin only if both say so. */
+export async function judgeActor(directory: Directory, deadline: Deadline, principal: Principal): Promise<Actor | undefined> {
+  const person = await directory.at(deadline).personById(principal.id);
+  if (person === undefined || person.disabled) return undefined;
+  return { person, principal, isAdmin: hasRole(principal, 'admin') && person.roles.includes('admin') };
+}
+
+export interface PersonWish {
+  readonly name: string;
+  readonly kind: 'person' | 'service' | 'agent';
+  readonly roles: readonly GroupRole[];
+  readonly password: string | undefined;
+}
+
+export interface PersonChange {
+  readonly password?: string | undefined;
+  readonly roles?: readonly GroupRole[] | undefined;
+  readonly disabled?: boolean | undefined;
+}
+
+type Crowded = { readonly kind: 'busy' } | { readonly kind: 'late' };
+type Weak = { readonly kind: 'weak'; readonly reason: string };
+type Done = { readonly kind: 'done'; readonly person: Person };
+type Unknown = { readonly kind: 'unknown' };
+
+export type Creation = Done | { readonly kind: 'taken' | 'reserved' | 'malformed' } | Weak | Crowded;
+export type Change = Done | Unknown | { readonly kind: 'lastAdmin' | 'unmanaged' | 'taken' } | Weak | Crowded;
+export type Removal = Done | Unknown | { readonly kind: 'lastAdmin' };
+export type PasswordChange = Done | { readonly kind: 'refused' } | Weak | Crowded;
+
+export interface PeopleOptions extends EnrolmentTools {
+  readonly directory: Directory;
+  readonly desk: PasswordDesk;
+  readonly revocations: Revocations;
+  readonly reporter: Reporter;
+}
+
+export type People = ReturnType<typeof createPeople>;
+
+export function createPeople(options: PeopleOptions) {
+  const { directory, desk, logins, clock, revocations } = options;
+  return {
+    list: (deadline: Deadline, page: Page): Promise<readonly Person[]> => directory.at(deadline).people(page),
+
+    find: (deadline: Deadline, name: string): Promise<Person | undefined> => directory.at(deadline).personByName(name),
+
+    async create(deadline: Deadline, wish: PersonWish): Promise<Creation> {
+      const verdict = judgeName(wish.name);
+      if (verdict !== 'fine') return { kind: verdict };
+      const hashed = await hashNew(desk, deadline, wish.name, wish.password);
+      if (hashed.kind !== 'done') return hashed;
+      return directory.transact(deadline, async (transaction): Promise<Creation> => {
+        await transaction.lockLogins('shared');
+        await transaction.lockName(wish.name);
+        if ((await transaction.personByName(wish.name)) !== undefined) return { kind: 'taken' };
+        const { name, kind, roles } = wish;
+        const made = await enrol(options, transaction, { name, kind, roles, origin: 'created', passwordHash: hashed.value, deadline });
+        return made.kind === 'made' ? { kind: 'done', person: made.person } : made;
+      });
+    },
+
+    async change(deadline: Deadline, name: string, change: PersonChange): Promise<Change> {
+      const hashed = await hashNew(desk, deadline, name, change.password);
+      if (hashed.kind !== 'done') return hashed;
+      const changed = await directory.transact(deadline, async (transaction): Promise<Change> => {
+        await transaction.lockLogins('shared');
+        await transaction.lockAdmins();
+        await transaction.lockName(name);
+        const person = await transaction.personByName(name);
+        if (person === undefined) return { kind: 'unknown' };
+        if (hashed.value !== null && !ownsCredentials(person)) return { kind: 'unmanaged' };
+        const wanted: Person = {
+          ...person,
+          passwordHash: hashed.value ?? person.passwordHash,
+          roles: change.roles ?? person.roles,
+          disabled: change.disabled ?? person.disabled,
+          updatedAt: clock.now(),
+        };
+        if (countsAsAdmin(person) && !countsAsAdmin(wanted) && (await transaction.countAdmins()) <= 1) return { kind: 'lastAdmin' };
+        const touchesLogin = change.roles !== undefined || change.disabled !== undefined;
+        const aligned = touchesLogin ? await alignLogin(options, wanted, deadline) : { kind: 'made' as const, person: wanted };
+        if (aligned.kind === 'taken') return { kind: 'taken' };
+        await transaction.updatePerson(aligned.person);
+        return { kind: 'done', person: aligned.person };
+      });
+      if (changed.kind === 'done') {
+        revocations.announce({ principalId: changed.person.id });
+        if (changed.person.disabled) await endConnections(options, deadline, name);
+      }
+      return changed;
+    },
+
+    async remove(deadline: Deadline, name: string): Promise<Removal> {
+      const removed = await directory.transact(deadline, async (transaction): Promise<Removal> => {
+        await transaction.lockLogins('shared');
+        await transaction.lockAdmins();
+        await transaction.lockName(name);
+        const person = await transaction.personByName(name);
+        if (person === undefined) return { kind: 'unknown' };
+        if (countsAsAdmin(person) && (await transaction.countAdmins()) <= 1) return { kind: 'lastAdmin' };
+        await transaction.deletePerson(person.id);
+        if (logins.made) await logins.remove(deadline, name);
+        return { kind: 'done', person };
+      });
+      if (removed.kind === 'done') revocations.announce({ principalId: removed.person.id });
+      return removed;
+    },
+
+    async changeOwnPassword(
+      deadline: Deadline,
+      actor: Actor,
+      { currentPassword, newPassword }: { readonly currentPassword: string; readonly newPassword: string },
+    ): Promise<PasswordChange> {
+      const { id, name, passwordHash } = actor.person;
+      const checked = await desk.verify(deadline, ownsCredentials(actor.person) ? passwordHash : null, currentPassword);
+      if (checked.kind !== 'done') return checked;
+      if (!checked.value || passwordHash === null) return { kind: 'refused' };
+      const hashed = await hashNew(desk, deadline, name, newPassword);
+      if (hashed.kind !== 'done') return hashed;
+      const changed = await directory.transact(deadline, async (transaction): Promise<PasswordChange> => {
+        await transaction.lockName(name);
+        const person = await transaction.personById(id);
+        // Somebody changed it while the old one was being checked.
+        if (person === undefined || person.disabled || person.passwordHash !== passwordHash) return { kind: 'refused' };
+        const wanted = { ...person, passwordHash: hashed.value, updatedAt: clock.now() };
+        await transaction.updatePerson(wanted);
+        return { kind: 'done', person: wanted };
+      });
+      if (changed.kind === 'done') revocations.announce({ principalId: id });
+      return changed;
+    },
+  };
+}
+
+export const countsAsAdmin = (person: Person): boolean =>
+  person.roles.includes('admin') && !person.disabled && person.origin !== 'internal';
+
+type Hashed = { readonly kind: 'done'; readonly value: string | null } | Weak | Crowded;
+
+async function hashNew(desk: PasswordDesk, deadline: Deadline, name: string, password: string | undefined): Promise<Hashed> {
+  if (password === undefined) return { kind: 'done', value: null };
+  const reason = passwordMistake(name, password);
+  return reason === undefined ? desk.hash(deadline, password) : { kind: 'weak', reason };
+}
+
+/** The login is shut already; that its connections could not be ended does not undo that. */
+async function endConnections({ logins, reporter }: PeopleOptions, deadline: Deadline, name: string): Promise<void> {
+  if (!logins.made) return;
+  await logins.endConnections(deadline, name).catch((err: unknown) => reporter.warn({ err, name }, 'connections not ended'));
+}

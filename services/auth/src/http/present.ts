@@ -1,0 +1,24 @@
+import { authErrors } from '@postern/contracts/auth';
+import { edgeErrors } from '@postern/contracts/edge';
+import { Failure, isFailure } from '@postern/contracts/failure';
+import type { Presented } from '@postern/service-kit/problem';
+import { presentProblem } from '@postern/service-kit/problem';
+
+const { ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE } = edgeErrors;
+
+/** What this door can answer; the edge answers the last three before it forwards, so they are seen here by callers from within. */
+const doorErrors = { ...authErrors, ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE };
+
+export const present = (failure: Failure): Presented => presentProblem(failure, doorErrors);
+
+/** What Express and its body parser throw, in our words; anything else stays what it is. */
+export function failureOf(error: unknown): unknown {
+  if (isFailure(error) || !(error instanceof Error)) return error;
+  const status = 'status' in error ? error.status : undefined;
+  const type = 'type' in error ? error.type : undefined;
+  if (type === 'entity.too.large') return new Failure('BODY_TOO_LARGE');
+  if (type === 'entity.parse.failed') return new Failure('INVALID_REQUEST', { detail: 'the body is not JSON' });
+  if (type === 'request.aborted') return new Failure('INVALID_REQUEST', { detail: 'the body broke off' });
+  if (typeof status === 'number' && status >= 400 && status < 500) return new Failure('INVALID_REQUEST');
+  return error;
+}

@@ -1,0 +1,77 @@
+/** The administration API as it is on the wire. */
+import { GroupRole, PersonName } from '@postern/contracts/common';
+import type { Principal } from '@postern/contracts/common';
+import { z } from 'zod';
+
+import type { ApiKey, Person } from '../domain/ports.ts';
+
+const TEN_YEARS_SECONDS = 315_360_000;
+
+const Roles = z
+  .array(GroupRole)
+  .max(16)
+  .transform((roles) => [...new Set(roles)].toSorted());
+/** Its length is a rule of the domain; this only bounds the work. */
+const Password = z.string().max(4_096);
+const Label = z
+  .string()
+  .trim()
+  .min(1)
+  .max(100)
+  .regex(/^\P{C}*$/u, 'must not have control characters');
+
+export const PersonCreation = z
+  .strictObject({
+    name: PersonName,
+    kind: z.enum(['person', 'service', 'agent']).default('person'),
+    roles: Roles.optional(),
+    password: Password.optional(),
+  })
+  .transform(({ roles, ...rest }) => ({ ...rest, roles: roles ?? [rest.kind === 'agent' ? ('agent' as const) : ('reader' as const)] }))
+  .refine(({ kind, roles }) => kind !== 'agent' || roles.every((role) => role === 'agent'), {
+    path: ['roles'],
+    message: 'an agent is in the group agent only',
+  });
+
+export const PersonChange = z
+  .strictObject({ password: Password.optional(), roles: Roles.optional(), disabled: z.boolean().optional() })
+  .refine((change) => Object.values(change).some((value) => value !== undefined), 'there is nothing to change');
+
+export const OwnPasswordChange = z.strictObject({ currentPassword: Password, newPassword: Password });
+
+export const KeyCreation = z.strictObject({
+  name: Label,
+  person: PersonName.optional(),
+  expiresInSeconds: z.number().int().min(1).max(TEN_YEARS_SECONDS).optional(),
+});
+
+/** Other parameters of the query are not looked at; one that repeats is refused. */
+export const PageQuery = z.object({
+  limit: z.coerce.number().int().min(1).max(100).default(50),
+  after: z.string().max(256).optional(),
+});
+export const KeysQuery = PageQuery.extend({ person: PersonName.optional() });
+
+const instant = (ms: number): string => new Date(ms).toISOString();
+
+export const showPerson = ({ id, name, kind, roles, disabled, passwordHash, createdAt, updatedAt }: Person) => ({
+  id,
+  name,
+  kind,
+  roles,
+  disabled,
+  hasPassword: passwordHash !== null,
+  createdAt: instant(createdAt),
+  updatedAt: instant(updatedAt),
+});
+
+export const showKey = ({ id, name, createdAt, expiresAt, lastUsedAt }: ApiKey, person: Pick<Person, 'name'>) => ({
+  id,
+  name,
+  person: person.name,
+  createdAt: instant(createdAt),
+  expiresAt: expiresAt === null ? null : instant(expiresAt),
+  lastUsedAt: lastUsedAt === null ? null : instant(lastUsedAt),
+});
+
+export const showPrincipal = (principal: Principal): Principal => principal;

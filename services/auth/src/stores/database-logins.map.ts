@@ -1,0 +1,55 @@
+/** Database logins that somebody else keeps, for a cluster where none may be made: a file says whose is which. */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
+
+import type { DatabaseLogins } from '../domain/ports.ts';
+
+const Entry = z
+  .strictObject({ role: z.string().min(1).max(63), password: z.string().min(1).optional(), passwordFile: z.string().min(1).optional() })
+  .refine((entry) => (entry.password === undefined) !== (entry.passwordFile === undefined), 'needs password or passwordFile');
+
+/** `{"alice": {"role": "app_reader", "password": "…"}}`, or `passwordFile`, read beside the map. */
+const RoleMap = z.record(z.string(), Entry);
+
+type MappedLogins = ReadonlyMap<string, { readonly dbRole: string; readonly password: string }>;
+
+export type RoleMapOutcome =
+  | { readonly kind: 'logins'; readonly logins: MappedLogins }
+  | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] };
+
+export async function readRoleMap(path: string): Promise<RoleMapOutcome> {
+  const text = await readText(path);
+  if (text === undefined) return { kind: 'mistakes', mistakes: ['it cannot be read'] };
+  const parsed = RoleMap.safeParse(parseJson(text));
+  if (!parsed.success) {
+    return { kind: 'mistakes', mistakes: parsed.error.issues.map((issue) => `/${issue.path.join('/')}: ${issue.message}`) };
+  }
+  const logins = new Map<string, { dbRole: string; password: string }>();
+  const mistakes: string[] = [];
+  for (const [name, { role, password, passwordFile }] of Object.entries(parsed.data)) {
+    const secret = password ?? (await readText(resolve(dirname(path), passwordFile ?? '')))?.trim();
+    if (secret === undefined || secret === '') mistakes.push(`/${name}/passwordFile: it cannot be read`);
+    else logins.set(name, { dbRole: role, password: secret });
+  }
+  return mistakes.length > 0 ? { kind: 'mistakes', mistakes } : { kind: 'logins', logins };
+}
+
+export const createMappedLogins = (logins: MappedLogins): DatabaseLogins => ({
+  made: false,
+  mapped: (name) => logins.get(name),
+  put: async () => 'done',
+  endConnections: async () => {},
+  remove: async () => 'absent',
+  list: async () => new Map(),
+});
+
+const readText = (path: string): Promise<string | undefined> => readFile(path, 'utf8').catch(() => undefined);
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
