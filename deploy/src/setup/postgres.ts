@@ -39,18 +39,25 @@ export async function setUpPostgres(superuserUrl: string, logins: PostgresLogins
 export interface Inventory {
   readonly roles: readonly string[];
   readonly databases: readonly string[];
+  /** What everybody may do with the databases that the set-up closes, as `CONNECT ON DATABASE postgres`. */
+  readonly publicRights: readonly string[];
 }
 
 export async function takeInventory(superuserUrl: string): Promise<Inventory> {
   await using cluster = await connect(databaseUrl(superuserUrl, { database: 'postgres' }));
   const names = async (text: string): Promise<string[]> => (await cluster.query(text)).rows.map((row) => String(row['name']));
   return {
-    roles: await names('SELECT rolname AS name FROM pg_roles'),
-    databases: await names('SELECT datname AS name FROM pg_database'),
+    roles: await names('SELECT rolname AS name FROM pg_roles ORDER BY 1'),
+    databases: await names('SELECT datname AS name FROM pg_database ORDER BY 1'),
+    publicRights: await names(
+      `SELECT privilege || ' ON DATABASE ' || datname AS name
+       FROM unnest(ARRAY['postgres', 'template1']) AS datname, unnest(ARRAY['CONNECT', 'TEMPORARY']) AS privilege
+       WHERE has_database_privilege('public', datname, privilege) ORDER BY 1`,
+    ),
   };
 }
 
-/** Removes the databases of the mesh and every role that was not there before. */
+/** Removes the databases of the mesh and every role that was not there before, and opens what was open. */
 export async function removeFromPostgres(superuserUrl: string, before: Inventory): Promise<void> {
   const { roles } = await takeInventory(superuserUrl);
   await using cluster = await connect(databaseUrl(superuserUrl, { database: 'postgres' }));
@@ -65,6 +72,7 @@ export async function removeFromPostgres(superuserUrl: string, before: Inventory
     await cluster.query(`DROP OWNED BY ${added.join(', ')}`);
     await cluster.query(`DROP ROLE IF EXISTS ${added.join(', ')}`);
   }
+  for (const right of before.publicRights) await cluster.query(`GRANT ${right} TO PUBLIC`);
 }
 
 export interface DatabaseLogin {
