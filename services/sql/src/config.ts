@@ -1,0 +1,56 @@
+import type { Config } from '@postern/service-kit/config';
+import { secret, setting } from '@postern/service-kit/config';
+import { doorSettings, sharedSettings } from '@postern/service-kit/settings';
+import { tmpdir } from 'node:os';
+import { z } from 'zod';
+
+const count = z.coerce.number().int().positive();
+
+export const settings = {
+  ...sharedSettings,
+  ...doorSettings,
+  databaseUrl: secret(
+    'SQL_DATABASE_URL',
+    z.url({ protocol: /^postgres(ql)?$/ }),
+    "The service's own login on the person database; people's logins connect to the same place",
+  ),
+  resultBytesMax: setting(
+    'SQL_RESULT_BYTES_MAX',
+    z.coerce.number().int().min(1_048_576).default(1_073_741_824),
+    'Most bytes of rows in one answer, as PostgreSQL sends them; beyond it the answer is 53200',
+  ),
+  spoolBytes: setting(
+    'SQL_SPOOL_BYTES',
+    z.coerce.number().int().min(65_536).default(8_388_608),
+    'Bytes of an answer that are kept in memory; a larger one waits in a file',
+  ),
+  spoolDir: setting(
+    'SQL_SPOOL_DIR',
+    z.string().default(tmpdir),
+    'Folder for the files of large answers; it should be on a disk, not in memory',
+  ),
+  statementTimeoutMs: setting(
+    'SQL_STATEMENT_TIMEOUT_MS',
+    count.default(300_000),
+    "statement_timeout of people's sessions, unless they set their own",
+  ),
+  requestTimeoutMs: setting(
+    'SQL_REQUEST_TIMEOUT_MS',
+    count.default(600_000),
+    'Longest time of a whole request, whatever its session sets',
+  ),
+  poolPerRoleMax: setting('SQL_POOL_PER_ROLE_MAX', count.default(10), 'Most sessions of one role'),
+  poolMax: setting('SQL_POOL_MAX', count.default(40), 'Most sessions of all roles'),
+  poolWaitMs: setting('SQL_POOL_WAIT_MS', count.default(5_000), 'Longest wait for a session; after it the answer is 53300'),
+  poolWaitersMax: setting('SQL_POOL_WAITERS_MAX', count.default(1_000), 'Most requests that wait for a session'),
+  poolIdleSeconds: setting('SQL_POOL_IDLE_SECONDS', count.default(60), 'Idle sessions are closed after this time'),
+};
+
+export function refine(config: Config<typeof settings>): string[] {
+  const mistakes: string[] = [];
+  if (config.poolPerRoleMax > config.poolMax) mistakes.push('SQL_POOL_PER_ROLE_MAX: must not exceed SQL_POOL_MAX');
+  if (config.requestTimeoutMs < config.statementTimeoutMs) {
+    mistakes.push('SQL_REQUEST_TIMEOUT_MS: must not be less than SQL_STATEMENT_TIMEOUT_MS');
+  }
+  return mistakes;
+}

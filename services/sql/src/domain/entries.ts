@@ -1,0 +1,191 @@
+/** The entries of an answer: one for each statement that ran, written as they come. */
+import type { Output } from './output.ts';
+
+export interface SqlError {
+  readonly message: string;
+  /** SQLSTATE. */
+  readonly code: string;
+  readonly detail?: string | undefined;
+  readonly hint?: string | undefined;
+  /** PostgreSQL's own: characters, from 1. */
+  readonly position?: number | undefined;
+}
+
+export interface Notice {
+  readonly message: string;
+  readonly code: string;
+  readonly severity: string;
+  readonly detail?: string | undefined;
+  readonly hint?: string | undefined;
+}
+
+export interface ReportedSetting {
+  readonly name: string;
+  readonly value: string;
+}
+
+const NOTICES_MAX = 1_000;
+const NOTICE_CHARACTERS_MAX = 1_048_576;
+
+/** Text that belongs at an offset that has long been written. */
+export interface Insertion {
+  readonly at: number;
+  readonly text: string;
+}
+
+export class Entries {
+  readonly #out: Output;
+  #count = 0;
+  #open: { readonly start: number; rows: number } | undefined;
+  #notices: string[] = [];
+  #noticesTotal = 0;
+  #noticeCharacters = 0;
+  #noticesLeftOut = 0;
+  readonly #insertions: Insertion[] = [];
+
+  constructor(out: Output) {
+    this.#out = out;
+    out.ascii('{"results":[');
+  }
+
+  get insertions(): readonly Insertion[] {
+    return this.#insertions;
+  }
+
+  /** Begins a rows entry; `description` is the JSON of `desc`. */
+  openRows(description: Buffer): void {
+    const start = this.#out.offset;
+    this.#comma();
+    this.#out.ascii('{"desc":');
+    this.#out.bytes(description, 0, description.length);
+    this.#out.ascii(',"rows":[');
+    this.#open = { start, rows: 0 };
+  }
+
+  /** To be called before the values of each row. */
+  openRow(): void {
+    if (this.#open === undefined) return;
+    if (this.#open.rows > 0) this.#out.byte(0x2c);
+    this.#open.rows += 1;
+    this.#out.byte(0x5b);
+  }
+
+  closeRow(): void {
+    this.#out.byte(0x5d);
+  }
+
+  /** A row that is to be written once more. */
+  takeRowBack(): void {
+    if (this.#open !== undefined) this.#open.rows -= 1;
+  }
+
+  notice(notice: Notice): void {
+    const text = JSON.stringify(notice);
+    if (this.#noticesTotal >= NOTICES_MAX || this.#noticeCharacters + text.length > NOTICE_CHARACTERS_MAX) {
+      this.#noticesLeftOut += 1;
+      return;
+    }
+    this.#noticesTotal += 1;
+    this.#noticeCharacters += text.length;
+    this.#notices.push(text);
+  }
+
+  /** The statement succeeded. Answers the offset at which its settings may be put in later. */
+  complete(tag: string, settings: readonly ReportedSetting[] = []): number {
+    const rows = this.#open;
+    this.#open = undefined;
+    if (rows === undefined) {
+      this.#comma();
+      this.#out.ascii('{"ok":');
+      this.#out.utf8(JSON.stringify(tag));
+    } else {
+      this.#out.ascii(`],"tag":"SELECT ${rows.rows}"`);
+    }
+    this.#writeNotices();
+    if (rows === undefined && settings.length > 0) this.#out.utf8(settingsText(settings));
+    this.#out.byte(0x7d);
+    this.#count += 1;
+    return this.#out.offset - 1;
+  }
+
+  /** Settings that the server told of only after later statements. */
+  insertSettings(at: number, settings: readonly ReportedSetting[]): void {
+    this.#insertions.push({ at, text: settingsText(settings) });
+    this.#insertions.sort((one, other) => one.at - other.at);
+  }
+
+  /** Takes the rows of the open entry back, and the entry with them. */
+  dropRows(): void {
+    if (this.#open !== undefined) this.#out.truncate(this.#open.start);
+    this.#open = undefined;
+  }
+
+  /** The statement failed: rows of it that were written are taken back. */
+  fail(error: SqlError): void {
+    this.dropRows();
+    this.#comma();
+    this.#out.ascii('{"error":');
+    this.#out.utf8(JSON.stringify(error));
+    this.#writeNotices();
+    this.#out.byte(0x7d);
+    this.#count += 1;
+  }
+
+  finish(): void {
+    this.#out.ascii(']}');
+  }
+
+  #comma(): void {
+    if (this.#count > 0) this.#out.byte(0x2c);
+  }
+
+  #writeNotices(): void {
+    this.#out.ascii(',"notices":[');
+    if (this.#noticesLeftOut > 0) {
+      const message = `${this.#noticesLeftOut} more notices were left out`;
+      this.#notices.push(JSON.stringify({ message, code: '01000', severity: 'warning' }));
+      this.#noticesLeftOut = 0;
+    }
+    if (this.#notices.length > 0) {
+      this.#out.utf8(this.#notices.join(','));
+      this.#notices = [];
+    }
+    this.#out.byte(0x5d);
+  }
+}
+
+const settingsText = (settings: readonly ReportedSetting[]): string =>
+  `,"parameters":${JSON.stringify(settings.map(({ name, value }) => ({ name, value })))}`;
+
+/** What a column is, as in PostgreSQL's row description. */
+export interface Column {
+  readonly name: string;
+  readonly oid: number;
+  readonly length: number;
+  readonly modifier: number;
+}
+
+export function describeColumns(columns: readonly Column[]): Buffer {
+  const described = columns.map(
+    ({ name, oid, length, modifier }) =>
+      `{"name":${JSON.stringify(name)},"type_oid":${oid},"type_len":${length},"type_mod":${modifier}}`,
+  );
+  return Buffer.from(`{"columns":[${described.join(',')}]}`);
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+
+export function humanSize(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1_024 && unit < UNITS.length - 1) {
+    value /= 1_024;
+    unit += 1;
+  }
+  return unit === 0 ? `${value} B` : `${value.toFixed(1)} ${UNITS[unit] ?? ''}`;
+}
+
+export const resultTooLarge = (maxBytes: number): SqlError => ({
+  message: `result exceeds max size of ${humanSize(maxBytes)}`,
+  code: '53200',
+});

@@ -1,0 +1,79 @@
+/** What the domain needs from the world, and what it answers. */
+import type { Principal } from '@postern/contracts/common';
+
+import type { SqlError } from './entries.ts';
+import type { TypeShape } from './types.ts';
+import type { Verdict } from './statements.ts';
+
+export interface Clock {
+  /** Milliseconds that never go back. */
+  now(): number;
+}
+
+/** PostgreSQL's own parser. Short or known texts are judged at once. */
+export interface Grammar {
+  judge(text: string): Verdict | Promise<Verdict>;
+}
+
+/** The catalog of the person database, read by a login that owns nothing. */
+export interface Catalog {
+  shapes(oids: readonly number[]): Promise<ReadonlyMap<number, TypeShape>>;
+  /** Object identifiers of names as a value prints them (`regclass:pg_class`); null where more or fewer than one object fits. */
+  names(keys: readonly string[]): Promise<ReadonlyMap<string, string | null>>;
+}
+
+export interface Caller {
+  readonly principal: Principal;
+  readonly assertion: string;
+}
+
+/** Lends the password of the caller's own login; throws a `Failure` if auth refuses or is away. */
+export interface Logins {
+  lend(caller: Caller): Promise<string>;
+  /** Forgets what was lent for a role. */
+  forget(role: string): void;
+}
+
+export interface QueryWithParameters {
+  readonly query: string;
+  readonly params: readonly (string | null)[];
+}
+
+export type SqlRequest =
+  | { readonly kind: 'simple'; readonly query: string }
+  | { readonly kind: 'extended'; readonly queries: readonly QueryWithParameters[] };
+
+/** The bytes of an answer that is final, ready to be sent. */
+export interface Answer {
+  readonly length: number;
+  /** The whole answer, if it is in one piece in memory. */
+  readonly whole: Buffer | undefined;
+  pieces(): AsyncIterable<Buffer>;
+  dispose(): Promise<void>;
+}
+
+export type Outcome =
+  | { readonly kind: 'answered'; readonly answer: Answer }
+  /** The request was turned away before anything ran: an extended query is not one statement. */
+  | { readonly kind: 'notOneStatement'; readonly query: string; readonly count: number }
+  /** No session could be opened; PostgreSQL's (or the pool's) own error. */
+  | { readonly kind: 'sessionRefused'; readonly error: SqlError; readonly isDenied: boolean }
+  /** The caller went away; nobody is left to answer. */
+  | { readonly kind: 'abandoned' };
+
+export interface RunOptions {
+  readonly caller: Caller;
+  readonly request: SqlRequest;
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+/** A request under way. */
+export interface Run {
+  readonly outcome: Promise<Outcome>;
+  /** The caller is gone: what runs is canceled, and nothing is answered. */
+  abandon(): void;
+}
+
+export interface QueryRunner {
+  run(options: RunOptions): Run;
+}

@@ -1,0 +1,61 @@
+/** `POST /api/sql`. */
+import { Failure } from '@postern/contracts/failure';
+import type { Caller, Outcome, QueryRunner } from '../../domain/ports.ts';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+import { checkContentType, takeBody } from '../middleware/body.ts';
+import { presentSessionRefusal } from '../present.ts';
+import { readBody, readOptions } from '../schemas.ts';
+
+/** A reader that takes nothing for this long is gone. */
+const STALL_MS = 60_000;
+
+export async function postSql(runner: QueryRunner, caller: Caller, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  checkContentType(request);
+  const body = await takeBody(request);
+  const settings = readOptions(request.url ?? '');
+  const run = runner.run({ caller, request: readBody(body), settings });
+  const leave = (): void => run.abandon();
+  response.once('close', leave);
+  if (response.closed) leave();
+  const outcome = await run.outcome;
+  response.off('close', leave);
+  await send(outcome, response);
+}
+
+async function send(outcome: Outcome, response: ServerResponse): Promise<void> {
+  switch (outcome.kind) {
+    case 'answered':
+      return sendAnswer(outcome.answer, response);
+    case 'notOneStatement': {
+      const { query, count } = outcome;
+      throw new Failure('SQL_NOT_ONE_STATEMENT', {
+        detail: `each query must contain exactly 1 statement, but "${query}" contains ${count}`,
+      });
+    }
+    case 'sessionRefused': {
+      const { status, headers, body } = presentSessionRefusal(outcome.error, outcome.isDenied);
+      response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
+      return;
+    }
+    case 'abandoned':
+      response.destroy();
+      return;
+  }
+}
+
+async function sendAnswer(answer: Extract<Outcome, { kind: 'answered' }>['answer'], response: ServerResponse): Promise<void> {
+  try {
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length });
+    if (answer.whole !== undefined) {
+      response.end(answer.whole);
+      return;
+    }
+    response.setTimeout(STALL_MS, () => response.destroy());
+    await pipeline(Readable.from(answer.pieces(), { objectMode: false, highWaterMark: 1 }), response);
+  } finally {
+    await answer.dispose();
+  }
+}

@@ -1,0 +1,79 @@
+/** The bytes of a finished answer, from memory and from its file. */
+import { isUtf8 } from 'node:buffer';
+
+import type { Insertion } from '../domain/entries.ts';
+import type { Answer } from '../domain/ports.ts';
+import type { Spool } from './spool.fs.ts';
+
+export interface AnswerOptions {
+  readonly held: readonly Buffer[];
+  /** The offset at which the held bytes begin; those before are in the spool. */
+  readonly heldFrom: number;
+  readonly insertions: readonly Insertion[];
+  readonly spool: Spool | undefined;
+}
+
+export function createAnswer({ held, heldFrom, insertions, spool }: AnswerOptions): Answer {
+  const length = heldFrom + held.reduce((sum, chunk) => sum + chunk.length, 0);
+  const inserted = insertions.map(({ at, text }) => ({ at, bytes: Buffer.from(text) }));
+  async function* range(from: number, to: number): AsyncGenerator<Buffer> {
+    if (from < heldFrom && spool !== undefined) yield* spool.read(from, Math.min(to, heldFrom));
+    let at = heldFrom;
+    for (const chunk of held) {
+      const [start, end] = [Math.max(from, at), Math.min(to, at + chunk.length)];
+      if (start < end) yield chunk.subarray(start - at, end - at);
+      at += chunk.length;
+    }
+  }
+  return {
+    length: length + inserted.reduce((sum, { bytes }) => sum + bytes.length, 0),
+    whole: spool === undefined && inserted.length === 0 && held.length === 1 ? held[0] : undefined,
+    async *pieces() {
+      let from = 0;
+      for (const { at, bytes } of inserted) {
+        yield* range(from, at);
+        yield bytes;
+        from = at;
+      }
+      yield* range(from, length);
+    },
+    async dispose() {
+      await spool?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Checks bytes that come in chunks, which may cut a character in two. */
+export class Utf8Check {
+  #rest: Buffer = Buffer.alloc(0);
+  #isValid = true;
+
+  /** Whether all bytes so far are UTF-8; they end at the end of a character. */
+  get isValid(): boolean {
+    return this.#isValid && this.#rest.length === 0;
+  }
+
+  add(chunks: readonly Buffer[]): void {
+    for (const chunk of chunks) {
+      const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+      const end = bytes.length - unfinished(bytes);
+      this.#rest = bytes.subarray(end);
+      if (!isUtf8(bytes.subarray(0, end))) this.#isValid = false;
+    }
+  }
+
+  /** What comes next begins at the beginning of a character. */
+  restart(): void {
+    this.#rest = Buffer.alloc(0);
+  }
+}
+
+/** How many bytes at the end may be the beginning of a longer character. */
+function unfinished(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back += 1) {
+    const code = bytes[bytes.length - back] ?? 0;
+    if (code < 0x80) return 0;
+    if (code >= 0xc0) return code >= (back === 1 ? 0xc0 : back === 2 ? 0xe0 : 0xf0) ? back : 0;
+  }
+  return 0;
+}

@@ -1,0 +1,125 @@
+/** The catalog of the person database, read by the service's own login, which owns nothing. */
+import type { Pool } from 'pg';
+
+import type { Catalog } from '../domain/ports.ts';
+import type { TypeShape } from '../domain/types.ts';
+import { builtInEncoder, partsOf } from '../domain/types.ts';
+
+const SHAPES = `
+  select t.oid::int8::text as oid, t.typtype as kind, t.typoutput = 'array_out'::regproc as is_array,
+         t.typelem::int8::text as element, t.typdelim as delimiter, t.typbasetype::int8::text as base,
+         (select json_agg(json_build_object('name', a.attname, 'type', a.atttypid::int8) order by a.attnum)
+            from pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as fields
+    from pg_type t where t.oid = any($1::oid[])`;
+
+interface ShapeRow {
+  readonly oid: string;
+  readonly kind: string;
+  readonly is_array: boolean;
+  readonly element: string;
+  readonly delimiter: string;
+  readonly base: string;
+  readonly fields: readonly { readonly name: string; readonly type: number }[] | null;
+}
+
+/** An unqualified name is certain only if no other schema has it too; then the search path of the session does not matter. */
+const NAMES: Readonly<Record<string, string>> = {
+  regclass: `
+    select asked.name, array_agg(distinct c.oid::int8::text) as oids
+      from unnest($1::text[]) as asked(name)
+      join pg_class c on true join pg_namespace n on n.oid = c.relnamespace
+     where asked.name in (quote_ident(c.relname), quote_ident(n.nspname) || '.' || quote_ident(c.relname))
+     group by asked.name`,
+  regproc: `
+    select asked.name, array_agg(distinct p.oid::int8::text) as oids
+      from unnest($1::text[]) as asked(name)
+      join pg_proc p on true join pg_namespace n on n.oid = p.pronamespace
+     where asked.name in (quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname))
+     group by asked.name`,
+  regtype: `
+    select asked.name, array_agg(distinct t.oid::int8::text) as oids
+      from unnest($1::text[]) as asked(name)
+      join pg_type t on true join pg_namespace n on n.oid = t.typnamespace
+      left join pg_type e on e.oid = t.typelem and e.typarray = t.oid
+      left join pg_namespace en on en.oid = e.typnamespace
+     where asked.name = format_type(t.oid, null)
+        or (e.oid is null and n.nspname <> 'pg_catalog'
+            and asked.name in (quote_ident(t.typname), quote_ident(n.nspname) || '.' || quote_ident(t.typname)))
+        or (e.oid is not null and en.nspname <> 'pg_catalog'
+            and asked.name in (quote_ident(e.typname) || '[]', quote_ident(en.nspname) || '.' || quote_ident(e.typname) || '[]'))
+     group by asked.name`,
+};
+
+const REMEMBERED_MAX = 5_000;
+const REMEMBERED_MS = 60_000;
+/** Rounds of asking for the parts of parts. */
+const ROUNDS_MAX = 16;
+
+export function createCatalog(pool: Pool, now: () => number): Catalog {
+  /** Composite types change with their tables, so they are asked for each time; the others keep their shape for life. */
+  const remembered = new Map<number, { readonly shape: TypeShape; readonly until: number }>();
+
+  const recall = (oid: number): TypeShape | undefined => {
+    const known = remembered.get(oid);
+    return known !== undefined && known.until > now() ? known.shape : undefined;
+  };
+  const remember = (oid: number, shape: TypeShape): void => {
+    if (shape.kind === 'composite') return;
+    if (remembered.size >= REMEMBERED_MAX) remembered.clear();
+    remembered.set(oid, { shape, until: now() + REMEMBERED_MS });
+  };
+  const ask = async (oids: readonly number[]): Promise<Map<number, TypeShape>> => {
+    const { rows } = await pool.query<ShapeRow>(SHAPES, [oids]);
+    return new Map(rows.map((row) => [Number(row.oid), shapeOf(row)]));
+  };
+
+  return {
+    async shapes(oids) {
+      const found = new Map<number, TypeShape>();
+      let wanted = [...oids];
+      for (let round = 0; wanted.length > 0 && round < ROUNDS_MAX; round += 1) {
+        const unknown: number[] = [];
+        const parts: number[] = [];
+        for (const oid of new Set(wanted)) {
+          if (builtInEncoder(oid) !== undefined || found.has(oid)) continue;
+          const shape = recall(oid);
+          if (shape === undefined) unknown.push(oid);
+          else {
+            found.set(oid, shape);
+            parts.push(...partsOf(shape));
+          }
+        }
+        if (unknown.length > 0) {
+          const told = await ask(unknown);
+          for (const oid of unknown) {
+            // A type that another session cannot see yet is shown as text.
+            const shape = told.get(oid) ?? { kind: 'text' };
+            found.set(oid, shape);
+            if (told.has(oid)) remember(oid, shape);
+            parts.push(...partsOf(shape));
+          }
+        }
+        wanted = parts;
+      }
+      return found;
+    },
+    async names(keys) {
+      const answers = new Map<string, string | null>(keys.map((key) => [key, null]));
+      for (const [kind, statement] of Object.entries(NAMES)) {
+        const prefix = `${kind}:`;
+        const wanted = keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+        if (wanted.length === 0) continue;
+        const { rows } = await pool.query<{ name: string; oids: string[] }>(statement, [wanted]);
+        for (const { name, oids } of rows) answers.set(prefix + name, oids.length === 1 ? (oids[0] ?? null) : null);
+      }
+      return answers;
+    },
+  };
+}
+
+function shapeOf(row: ShapeRow): TypeShape {
+  if (row.is_array) return { kind: 'array', element: Number(row.element), delimiter: row.delimiter };
+  if (row.kind === 'c') return { kind: 'composite', fields: row.fields ?? [] };
+  if (row.kind === 'd') return { kind: 'domain', base: Number(row.base) };
+  return { kind: 'text' };
+}

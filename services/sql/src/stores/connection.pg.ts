@@ -1,0 +1,267 @@
+/** One session of a person's login: opened and authenticated by `pg`, then spoken to in bytes. */
+import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import tls from 'node:tls';
+import pg from 'pg';
+
+import { MessageReader, simpleQuery, Wire } from './wire.pg.ts';
+
+export interface ConnectOptions {
+  /** Where, without a name and password: those are put in. */
+  readonly databaseUrl: string;
+  readonly role: string;
+  readonly password: string;
+  readonly statementTimeoutMs: number;
+}
+
+/** What hears the server's messages up to its next ReadyForQuery. */
+export interface Exchange {
+  message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined;
+  piece(type: number, bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined;
+  /** The exchange is over. `isLost`: the connection is gone, and with it the rest of the answer. */
+  ended(isLost: boolean): void;
+}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+const CANCEL_TIMEOUT_MS = 2_000;
+const RESET_TIMEOUT_MS = 5_000;
+
+const READY = 0x5a;
+const ERROR = 0x45;
+const PARAMETER_STATUS = 0x53;
+const IDLE = 0x49;
+
+const ROLLBACK = simpleQuery('ROLLBACK');
+const DISCARD_ALL = simpleQuery('DISCARD ALL');
+
+/**
+ * Forms that the encoders read fastest, and settings that bound a statement. They are the session's own start values,
+ * so DISCARD ALL comes back to them; a person may change them within a request.
+ */
+const startSettings = (statementTimeoutMs: number): string =>
+  Object.entries({
+    DateStyle: 'ISO',
+    IntervalStyle: 'postgres',
+    extra_float_digits: '1',
+    bytea_output: 'hex',
+    standard_conforming_strings: 'on',
+    statement_timeout: String(statementTimeoutMs),
+    // Ends a statement even if this process dies without a word.
+    client_connection_check_interval: '2000',
+  })
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
+
+function personUrl({ databaseUrl, role, password }: ConnectOptions): string {
+  const url = new URL(databaseUrl);
+  url.username = encodeURIComponent(role);
+  url.password = encodeURIComponent(password);
+  return url.href;
+}
+
+export async function openConnection(options: ConnectOptions): Promise<Connection> {
+  const client = new pg.Client({
+    connectionString: personUrl(options),
+    application_name: 'postern',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    options: startSettings(options.statementTimeoutMs),
+  });
+  // Its errors reach the exchange through the socket's own events.
+  client.on('error', () => {});
+  const key = { processID: 0, secretKey: 0 };
+  const parameters = new Map<string, string>();
+  client.connection.on('backendKeyData', (told: { processID: number; secretKey: number }) => {
+    key.processID = told.processID;
+    key.secretKey = told.secretKey;
+  });
+  client.connection.on('parameterStatus', (told: { parameterName: string; parameterValue: string }) => {
+    parameters.set(told.parameterName, told.parameterValue);
+  });
+  try {
+    await client.connect();
+  } catch (error) {
+    client.connection.stream.destroy();
+    throw error;
+  }
+  const { stream } = client.connection;
+  stream.removeAllListeners('data');
+  const ssl: unknown = client.ssl;
+  return new Connection(stream, parameters, () => sendCancel({ host: client.host, port: client.port, ssl, ...key }));
+}
+
+export class Connection {
+  readonly parameters: Map<string, string>;
+  readonly #stream: Duplex;
+  readonly #sendCancel: () => Promise<void>;
+  #exchange: Exchange | undefined;
+  #status = IDLE;
+  #isOpen = true;
+  #isCanceled = false;
+  /** Answers to the reset that are still to come, and whether one of them was an error. */
+  #resetsUnderWay = 0;
+  #hasResetFailed = false;
+  #isReset = true;
+  #resetEnded: (() => void) | undefined;
+
+  constructor(stream: Duplex, parameters: Map<string, string>, cancel: () => Promise<void>) {
+    this.#stream = stream;
+    this.parameters = parameters;
+    this.#sendCancel = cancel;
+    stream.on('error', () => {});
+    stream.on('close', () => this.#lost());
+    if (stream.destroyed) this.#isOpen = false;
+    new Wire(
+      stream,
+      {
+        message: (type, bytes, from, to) => this.#message(type, bytes, from, to),
+        piece: (type, bytes, from, to, left) => this.#exchange?.piece(type, bytes, from, to, left),
+      },
+      () => this.destroy(),
+    );
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /**
+   * Sends one message group that ends in one ReadyForQuery. With `isLast` the reset of the session travels behind it in
+   * the same packet: the server begins it as soon as it has answered, and no round trip is spent on it.
+   */
+  send(bytes: Buffer, exchange: Exchange, isLast: boolean): void {
+    if (!this.#isOpen) return exchange.ended(true);
+    this.#exchange = exchange;
+    this.#isReset = false;
+    if (isLast) {
+      this.#resetsUnderWay = 1;
+      this.#hasResetFailed = false;
+    }
+    this.#stream.write(isLast ? Buffer.concat([bytes, DISCARD_ALL]) : bytes);
+  }
+
+  /** Asks the server to cancel what runs; resolves when it has taken note. A canceled session is not used again. */
+  async cancel(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isCanceled = true;
+    await this.#sendCancel();
+  }
+
+  destroy(): void {
+    this.#stream.destroy();
+    this.#lost();
+  }
+
+  /** Says goodbye to an idle session. */
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#stream.end(Buffer.of(0x58, 0, 0, 0, 4));
+    this.#isOpen = false;
+    setTimeout(() => this.#stream.destroy(), CANCEL_TIMEOUT_MS).unref();
+  }
+
+  /** Whether the session is as new: no transaction, settings, locks, temporary tables, statements or channels. */
+  async clean(): Promise<boolean> {
+    const timer = setTimeout(() => this.destroy(), RESET_TIMEOUT_MS);
+    await this.#reset();
+    clearTimeout(timer);
+    const isClean = this.#isOpen && this.#isReset && !this.#isCanceled;
+    if (!isClean) this.destroy();
+    return isClean;
+  }
+
+  async #reset(): Promise<void> {
+    if (this.#resetsUnderWay > 0) await this.#untilReset();
+    if (this.#isReset || this.#isCanceled || !this.#isOpen) return;
+    // Either none was sent along, or it came inside a transaction that the request had left open.
+    const inTransaction = this.#status !== IDLE;
+    this.#resetsUnderWay = inTransaction ? 2 : 1;
+    this.#hasResetFailed = false;
+    this.#stream.write(inTransaction ? Buffer.concat([ROLLBACK, DISCARD_ALL]) : DISCARD_ALL);
+    await this.#untilReset();
+  }
+
+  #untilReset(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#resetEnded = resolve;
+    return promise;
+  }
+
+  #message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined {
+    if (type === PARAMETER_STATUS) {
+      const reader = new MessageReader(bytes, from, to);
+      this.parameters.set(reader.text(), reader.text());
+    }
+    const exchange = this.#exchange;
+    if (type === READY) {
+      this.#status = bytes[from] ?? 0;
+      this.#exchange = undefined;
+      if (exchange !== undefined) exchange.ended(false);
+      else this.#resetStep();
+      return undefined;
+    }
+    if (exchange !== undefined) return exchange.message(type, bytes, from, to);
+    if (type === ERROR) this.#hasResetFailed = true;
+    return undefined;
+  }
+
+  #resetStep(): void {
+    if (this.#resetsUnderWay === 0) return this.destroy();
+    this.#resetsUnderWay -= 1;
+    if (this.#resetsUnderWay > 0) return;
+    this.#isReset = !this.#hasResetFailed && this.#status === IDLE;
+    this.#endReset();
+  }
+
+  #endReset(): void {
+    this.#resetEnded?.();
+    this.#resetEnded = undefined;
+  }
+
+  #lost(): void {
+    this.#isOpen = false;
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    exchange?.ended(true);
+    this.#endReset();
+  }
+}
+
+interface CancelTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly ssl: unknown;
+  readonly processID: number;
+  readonly secretKey: number;
+}
+
+const SSL_REQUEST = Buffer.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f);
+
+/** A CancelRequest on a socket of its own. The server closes it when the signal has been sent. */
+async function sendCancel({ host, port, ssl, processID, secretKey }: CancelTarget): Promise<void> {
+  const request = Buffer.alloc(16);
+  request.writeInt32BE(16, 0);
+  request.writeInt32BE(80_877_102, 4);
+  request.writeInt32BE(processID, 8);
+  request.writeInt32BE(secretKey, 12);
+  const socket = host.startsWith('/') ? net.connect(`${host}/.s.PGSQL.${port}`) : net.connect(port, host);
+  const closed = Promise.withResolvers<void>();
+  socket.on('error', () => {});
+  socket.once('close', () => closed.resolve());
+  socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy());
+  if (ssl === undefined || ssl === false) {
+    socket.on('data', () => {});
+    socket.write(request);
+  } else {
+    socket.write(SSL_REQUEST);
+    socket.once('data', (answer) => {
+      if (answer[0] !== 0x53) return void socket.destroy();
+      const settings = typeof ssl === 'object' ? ssl : {};
+      const secure = tls.connect({ socket, host, ...(net.isIP(host) === 0 && { servername: host }), ...settings });
+      secure.on('error', () => socket.destroy());
+      secure.on('data', () => {});
+      secure.write(request);
+    });
+  }
+  await closed.promise;
+}

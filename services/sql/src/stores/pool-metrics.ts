@@ -1,0 +1,25 @@
+import type { Registry } from 'prom-client';
+import { Gauge } from 'prom-client';
+
+import type { CancelableRunner } from './query-runner.pg.ts';
+import type { Sessions } from './sessions.pg.ts';
+
+export function measurePools(metrics: Registry, sessions: Pick<Sessions, 'counts'>, runner: Pick<CancelableRunner, 'underWay'>): void {
+  new Gauge({
+    name: 'postern_sql_sessions',
+    help: "Database sessions of people's logins, by state; waiting are requests that wait for one",
+    labelNames: ['state'],
+    registers: [metrics],
+    collect() {
+      for (const [state, value] of Object.entries(sessions.counts())) this.set({ state }, value);
+    },
+  });
+  new Gauge({
+    name: 'postern_sql_requests_active',
+    help: 'SQL requests under way',
+    registers: [metrics],
+    collect() {
+      this.set(runner.underWay());
+    },
+  });
+}

@@ -1,0 +1,48 @@
+/** What the rows of a result look like: their description as JSON, and an encoder for each column. */
+import type { Encoder } from '../domain/encoder.ts';
+import { describeColumns } from '../domain/entries.ts';
+import type { Column } from '../domain/entries.ts';
+import type { Catalog } from '../domain/ports.ts';
+import type { TypeShape } from '../domain/types.ts';
+import { builtInEncoder, encoderOf } from '../domain/types.ts';
+import { readColumns } from './messages.pg.ts';
+
+export interface RowShape {
+  readonly description: Buffer;
+  readonly encoders: readonly Encoder[];
+}
+
+const REMEMBERED_MAX = 1_000;
+const REMEMBERED_BYTES_MAX = 4_096;
+
+export type DescribeRows = (bytes: Buffer, from: number, to: number) => RowShape | Promise<RowShape>;
+
+export function createDescribeRows(catalog: Catalog): DescribeRows {
+  /** By the bytes of the message: a shape depends on nothing else as long as all its types are built in. */
+  const remembered = new Map<string, RowShape>();
+  return (bytes, from, to) => {
+    const key = to - from <= REMEMBERED_BYTES_MAX ? bytes.toString('latin1', from, to) : undefined;
+    const known = key === undefined ? undefined : remembered.get(key);
+    if (known !== undefined) return known;
+    const columns = readColumns(bytes, from, to);
+    if (columns.some(({ oid }) => builtInEncoder(oid) === undefined)) return askForShapes(columns, catalog);
+    const shape = shapeRows(columns, new Map());
+    if (key !== undefined) {
+      if (remembered.size >= REMEMBERED_MAX) remembered.clear();
+      remembered.set(key, shape);
+    }
+    return shape;
+  };
+}
+
+async function askForShapes(columns: readonly Column[], catalog: Catalog): Promise<RowShape> {
+  const asked = columns.map(({ oid }) => oid).filter((oid) => builtInEncoder(oid) === undefined);
+  // Without an answer of the catalog such values are shown as text.
+  const shapes = await catalog.shapes(asked).catch(() => new Map<number, TypeShape>());
+  return shapeRows(columns, shapes);
+}
+
+const shapeRows = (columns: readonly Column[], shapes: ReadonlyMap<number, TypeShape>): RowShape => ({
+  description: describeColumns(columns),
+  encoders: columns.map(({ oid }) => encoderOf(oid, shapes)),
+});

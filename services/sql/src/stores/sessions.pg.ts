@@ -1,0 +1,136 @@
+/** Sessions of people's logins: lent from small pools, opened with the password that auth lends, closed on revocation. */
+import { Failure, isFailure } from '@postern/contracts/failure';
+import pg from 'pg';
+
+import type { SqlError } from '../domain/entries.ts';
+import type { Lease, LendingLimits } from '../domain/lending.ts';
+import { createLending } from '../domain/lending.ts';
+import type { Caller, Clock, Logins } from '../domain/ports.ts';
+import type { Connection } from './connection.pg.ts';
+import { openConnection } from './connection.pg.ts';
+
+export type Session =
+  | { readonly kind: 'open'; readonly lease: Lease<Connection> }
+  | { readonly kind: 'refused'; readonly error: SqlError; readonly isDenied: boolean };
+
+export interface Sessions extends Disposable {
+  /** Throws a `Failure` where there is no answer in SQL's own terms: auth or the database is away. */
+  open(caller: Caller, giveUp: Promise<void>): Promise<Session>;
+  /** The principal is not what it was: its sessions and its lent password are of no more use. */
+  revoke(principalId: string): void;
+  /** Revocations may have been missed. */
+  revokeAll(): void;
+  counts(): { readonly open: number; readonly idle: number; readonly waiting: number };
+}
+
+export interface SessionsOptions {
+  readonly databaseUrl: string;
+  readonly statementTimeoutMs: number;
+  readonly limits: LendingLimits;
+  readonly waitMs: number;
+  readonly clock: Clock;
+  readonly logins: Logins;
+}
+
+/** A lent connection that has died in the meantime is passed over; more of them in a row mean the server is gone. */
+const STALE_MAX = 50;
+const SWEEP_MS = 5_000;
+/** Beyond this number of people all start anew. */
+const PEOPLE_MAX = 50_000;
+
+export function createSessions(options: SessionsOptions): Sessions {
+  const { databaseUrl, statementTimeoutMs, logins } = options;
+  const open = async (role: string, caller: Caller): Promise<Connection> => {
+    const connect = async (): Promise<Connection> =>
+      openConnection({ databaseUrl, statementTimeoutMs, role, password: await logins.lend(caller) });
+    try {
+      return await connect();
+    } catch (error) {
+      if (!isDenial(error)) throw error;
+      // The password may have been replaced since it was lent.
+      logins.forget(role);
+      return connect();
+    }
+  };
+  const lending = createLending<Connection, Caller>({
+    limits: options.limits,
+    clock: options.clock,
+    open,
+    close: (connection) => connection.close(),
+  });
+  const sweeping = setInterval(() => lending.sweep(), SWEEP_MS);
+  sweeping.unref();
+
+  /** Who had a session, and as which role. */
+  const people = new Map<string, string>();
+  const revokeRole = (role: string): void => {
+    logins.forget(role);
+    lending.revoke(role);
+  };
+  const revokeAll = (): void => {
+    for (const role of people.values()) revokeRole(role);
+    people.clear();
+  };
+
+  return {
+    async open(caller, giveUp) {
+      const role = caller.principal.dbRole;
+      if (people.size >= PEOPLE_MAX) revokeAll();
+      people.set(caller.principal.id, role);
+      const wait = (): Promise<void> => patience(options.waitMs, giveUp);
+      try {
+        for (let stale = 0; stale < STALE_MAX; stale += 1) {
+          const borrowed = await lending.borrow(role, caller, wait);
+          if (borrowed.kind === 'full') return { kind: 'refused', error: limitReached(borrowed), isDenied: false };
+          if (borrowed.lease.connection.isOpen) return { kind: 'open', lease: borrowed.lease };
+          borrowed.lease.giveBack(Promise.resolve(false));
+        }
+      } catch (error) {
+        return refusal(error);
+      }
+      throw new Failure('UNAVAILABLE');
+    },
+    revoke(principalId) {
+      const role = people.get(principalId);
+      if (role === undefined) return;
+      people.delete(principalId);
+      revokeRole(role);
+    },
+    revokeAll,
+    counts: () => lending.counts(),
+    [Symbol.dispose]() {
+      clearInterval(sweeping);
+      lending.shut();
+    },
+  };
+}
+
+function patience(waitMs: number, giveUp: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, waitMs);
+  void giveUp.then(() => {
+    clearTimeout(timer);
+    resolve();
+  });
+  return promise;
+}
+
+const isDenial = (error: unknown): boolean => error instanceof pg.DatabaseError && error.code?.startsWith('28') === true;
+
+const limitReached = ({ limit, current }: { readonly limit: number; readonly current: number }): SqlError => ({
+  message: `creating connection would violate max_connections limit (desired: ${current + 1}, limit: ${limit}, current: ${current})`,
+  code: '53300',
+});
+
+/** Starting up, shutting down: not an answer to the caller's request, but the server being away. */
+const AWAY = new Set(['57P01', '57P02', '57P03']);
+
+function refusal(error: unknown): Session {
+  if (!(error instanceof pg.DatabaseError)) {
+    if (isFailure(error)) throw error;
+    throw new Failure('UNAVAILABLE', { cause: error });
+  }
+  const { message, code = 'XX000', detail, hint } = error;
+  if (AWAY.has(code)) throw new Failure('UNAVAILABLE', { cause: error });
+  return { kind: 'refused', error: { message, code, detail, hint }, isDenied: isDenial(error) };
+}

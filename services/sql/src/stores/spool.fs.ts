@@ -1,0 +1,53 @@
+/** Where the bytes of a large answer wait: an unlinked file, so that nothing is left behind whatever happens. */
+import type { FileHandle } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { randomUUID } from 'node:crypto';
+
+const READ_BYTES = 262_144;
+
+export interface Spool extends AsyncDisposable {
+  /** Writes at `at`; bytes that were written behind it earlier are void. */
+  write(at: number, chunks: readonly Buffer[]): Promise<void>;
+  read(from: number, to: number): AsyncIterable<Buffer>;
+}
+
+export async function openSpool(folder: string): Promise<Spool> {
+  const path = join(folder, `postern-sql-${randomUUID()}`);
+  const file: FileHandle = await open(path, 'wx+', 0o600);
+  await unlink(path);
+  return {
+    async write(at, chunks) {
+      let position = at;
+      let rest = [...chunks];
+      while (rest.length > 0) {
+        const { bytesWritten } = await file.writev(rest.slice(0, 1_000), position);
+        position += bytesWritten;
+        rest = dropBytes(rest, bytesWritten);
+      }
+    },
+    async *read(from, to) {
+      for (let at = from; at < to; ) {
+        const piece = Buffer.allocUnsafe(Math.min(READ_BYTES, to - at));
+        const { bytesRead } = await file.read(piece, 0, piece.length, at);
+        if (bytesRead === 0) throw new SpoolCutOff('the spool is shorter than what was written to it');
+        at += bytesRead;
+        yield piece.subarray(0, bytesRead);
+      }
+    },
+    [Symbol.asyncDispose]: () => file.close(),
+  };
+}
+
+function dropBytes(chunks: readonly Buffer[], bytes: number): Buffer[] {
+  let left = bytes;
+  return chunks.flatMap((chunk) => {
+    const dropped = Math.min(left, chunk.length);
+    left -= dropped;
+    return dropped === chunk.length ? [] : [chunk.subarray(dropped)];
+  });
+}
+
+class SpoolCutOff extends Error {
+  override readonly name = 'SpoolCutOff';
+}

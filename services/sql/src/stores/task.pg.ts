@@ -1,0 +1,471 @@
+/** The work of one request on its connection: hears the server's messages and writes the answer's entries. */
+import { strict as assert } from 'node:assert';
+
+import { UnreadableValue } from '../domain/encoder.ts';
+import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
+import { Entries, resultTooLarge } from '../domain/entries.ts';
+import { newFacts, Output } from '../domain/output.ts';
+import type { Answer, Catalog } from '../domain/ports.ts';
+import type { SettingChange } from '../domain/statements.ts';
+import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
+import { createAnswer, Utf8Check } from './answer.fs.ts';
+import type { Connection, Exchange } from './connection.pg.ts';
+import { LargeRow } from './large-row.pg.ts';
+import { MessageType, readError, sqlError, toNotice } from './messages.pg.ts';
+import type { RunnerLimits } from './query-runner.pg.ts';
+import type { DescribeRows, RowShape } from './row-shapes.pg.ts';
+import type { Spool } from './spool.fs.ts';
+import { openSpool } from './spool.fs.ts';
+import { MessageReader } from './wire.pg.ts';
+
+export interface TaskOptions {
+  readonly limits: RunnerLimits;
+  readonly catalog: Catalog;
+  readonly describeRows: DescribeRows;
+}
+
+const NULL = Buffer.from('null');
+/** Once an answer is in a file, it goes there in pieces of this size. */
+const SPOOL_STEP_BYTES = 262_144;
+/** How long a canceled statement may take to end before its session is cut off. */
+const CANCEL_GRACE_MS = 5_000;
+/** What is kept of an error or notice that is larger than a message may be. */
+const CUT_BYTES = 65_536;
+
+type Mode = 'simple' | 'extended' | 'probe' | 'setting';
+
+const NO_CHANGES: ReadonlyMap<number, SettingChange> = new Map();
+
+export class Task implements Exchange {
+  readonly #limits: RunnerLimits;
+  readonly #catalog: Catalog;
+  readonly #describeRows: DescribeRows;
+  readonly #out = new Output(newFacts());
+  readonly #entries = new Entries(this.#out);
+  readonly #utf8 = new Utf8Check();
+  #connection: Connection | undefined;
+  #spool: Spool | undefined;
+  #rowBytes = 0;
+  #row: RowShape | undefined;
+  #largeRow: LargeRow | undefined;
+  #cut: Buffer[] = [];
+  #cutBytes = 0;
+
+  #mode: Mode = 'simple';
+  #isLast = false;
+  #ended: (() => void) | undefined;
+  /** The tag of an extended query that is complete, but not yet committed. */
+  #tag: string | undefined;
+  #probed: SqlError | undefined;
+  #settingFailed: ((reason: string) => Notice) | undefined;
+  #changes: ReadonlyMap<number, SettingChange> = NO_CHANGES;
+  #completed = 0;
+  /** Where the settings of the statements in `#changes` may be put in. */
+  readonly #changeOffsets = new Map<number, number>();
+  readonly #reported = new Map<string, string>();
+
+  /** No more entries follow. */
+  #isOver = false;
+  #isAbandoned = false;
+  /** Why the statement is being canceled. */
+  #stop: SqlError | undefined;
+  /** Its rows are of no use any more. */
+  #isDiscarding = false;
+  #grace: NodeJS.Timeout | undefined;
+
+  constructor({ limits, catalog, describeRows }: TaskOptions) {
+    this.#limits = limits;
+    this.#catalog = catalog;
+    this.#describeRows = describeRows;
+  }
+
+  get isOver(): boolean {
+    return this.#isOver || this.#isAbandoned;
+  }
+
+  get isAbandoned(): boolean {
+    return this.#isAbandoned;
+  }
+
+  begin(connection: Connection): void {
+    this.#connection = connection;
+    this.#readFacts();
+  }
+
+  notice(notice: Notice): void {
+    this.#entries.notice(notice);
+  }
+
+  refuse(error: SqlError): void {
+    this.#entries.fail(error);
+    this.#isOver = true;
+  }
+
+  simple(bytes: Buffer, changes: ReadonlyMap<number, SettingChange>, isLast: boolean): Promise<void> {
+    this.#changes = changes;
+    return this.#exchange(bytes, 'simple', isLast);
+  }
+
+  extended(bytes: Buffer, isLast: boolean): Promise<void> {
+    return this.#exchange(bytes, 'extended', isLast);
+  }
+
+  /** Lets the server find the fault in a text, without running it; if it finds none, `own` is the error. */
+  probe(bytes: Buffer, own: SqlError, isLast: boolean): Promise<void> {
+    this.#probed = own;
+    return this.#exchange(bytes, 'probe', isLast);
+  }
+
+  async applySetting(bytes: Buffer, failed: (reason: string) => Notice): Promise<void> {
+    this.#settingFailed = failed;
+    await this.#exchange(bytes, 'setting', false);
+    this.#reported.clear();
+  }
+
+  #exchange(bytes: Buffer, mode: Mode, isLast: boolean): Promise<void> {
+    assert(this.#connection !== undefined);
+    this.#mode = mode;
+    this.#isLast = isLast;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#ended = resolve;
+    this.#connection.send(bytes, this, isLast);
+    return promise;
+  }
+
+  message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined {
+    switch (type) {
+      case MessageType.dataRow:
+        return this.#dataRow(bytes, from, to);
+      case MessageType.rowDescription:
+        return this.#describe(bytes, from, to);
+      case MessageType.commandComplete:
+        this.#complete(bytes, from, to);
+        return undefined;
+      case MessageType.error:
+        this.#fail(bytes, from, to);
+        return undefined;
+      case MessageType.notice:
+        if (!this.isOver) this.#entries.notice(toNotice(readError(bytes, from, to)));
+        return undefined;
+      case MessageType.parameterStatus: {
+        const reader = new MessageReader(bytes, from, to);
+        this.#reported.set(reader.text(), reader.text());
+        return undefined;
+      }
+      case MessageType.copyIn:
+      case MessageType.copyOut:
+      case MessageType.copyBoth:
+        // The grammar lets none through; if one comes all the same, the session ends, and with it what it did.
+        this.#stop = unsupported('COPY');
+        this.#connection?.destroy();
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  piece(type: number, bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
+    if (type === MessageType.dataRow) return this.#dataRowPiece(bytes, from, to, left);
+    if (type !== MessageType.error && type !== MessageType.notice) return undefined;
+    const room = Math.min(to - from, CUT_BYTES - this.#cutBytes);
+    if (room > 0) {
+      this.#cut.push(Buffer.from(bytes.subarray(from, from + room)));
+      this.#cutBytes += room;
+    }
+    if (left > 0) return undefined;
+    const cut = Buffer.concat(this.#cut);
+    this.#cut = [];
+    this.#cutBytes = 0;
+    return this.message(type, cut, 0, cut.length);
+  }
+
+  ended(isLost: boolean): void {
+    clearTimeout(this.#grace);
+    const settings = [...this.#reported].map(([name, value]) => ({ name, value }));
+    this.#reported.clear();
+    if (this.#mode === 'simple' && !this.#isAbandoned) this.#placeSettings(settings);
+    if (!this.isOver) {
+      if (isLost) this.refuse(this.#stop ?? { message: 'the connection to the server was lost', code: '08006' });
+      else this.#settle(settings);
+    }
+    this.#readFacts();
+    const ended = this.#ended;
+    this.#ended = undefined;
+    ended?.();
+  }
+
+  /** The group has been committed, or has failed: what was held back until then is told. */
+  #settle(settings: readonly ReportedSetting[]): void {
+    if (this.#mode === 'probe' && this.#probed !== undefined) return this.refuse(this.#probed);
+    if (this.#mode === 'extended' && this.#tag !== undefined) {
+      this.#entries.complete(this.#tag, settings);
+      this.#tag = undefined;
+    }
+    // What was to be canceled has ended by itself: only what is still to come is refused.
+    if (this.#stop !== undefined && (this.#isDiscarding || !this.#isLast)) this.refuse(this.#stop);
+    else if (this.#mode !== 'setting') this.#checkReading(settings);
+  }
+
+  /** `set_config` can do what SET may not. */
+  #checkReading(settings: readonly ReportedSetting[]): void {
+    for (const { name, value } of settings) {
+      if (name === 'client_encoding' && !isUtf8Name(value)) this.refuse(unsupported(`SET client_encoding TO ${value}`));
+      else if (name === 'standard_conforming_strings' && value !== 'on') this.refuse(unsupported(`SET ${name} TO ${value}`));
+    }
+  }
+
+  /** In simple mode the server tells of all settings at the end; each goes to the last statement that may have changed it. */
+  #placeSettings(settings: readonly ReportedSetting[]): void {
+    if (this.#changeOffsets.size === 0) return;
+    const byOffset = new Map<number, ReportedSetting[]>();
+    for (const setting of settings) {
+      const at = this.#offsetOf(setting.name.toLowerCase());
+      if (at === undefined) continue;
+      const placed = byOffset.get(at);
+      if (placed === undefined) byOffset.set(at, [setting]);
+      else placed.push(setting);
+    }
+    for (const [at, placed] of byOffset) this.#entries.insertSettings(at, placed);
+    this.#changeOffsets.clear();
+  }
+
+  #offsetOf(name: string): number | undefined {
+    let own: number | undefined;
+    let any: number | undefined;
+    for (const [index, at] of this.#changeOffsets) {
+      const change = this.#changes.get(index);
+      if (change?.name === name) own = at;
+      else any = change?.name === undefined ? at : (any ?? at);
+    }
+    return own ?? any;
+  }
+
+  #describe(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
+    if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
+    const described = this.#describeRows(bytes, from, to);
+    if (!(described instanceof Promise)) {
+      this.#openRows(described);
+      return undefined;
+    }
+    return described.then((shape) => {
+      if (!this.isOver && !this.#isDiscarding) this.#openRows(shape);
+    });
+  }
+
+  #openRows(shape: RowShape): void {
+    this.#row = shape;
+    this.#entries.openRows(shape.description);
+  }
+
+  #dataRow(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
+    if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
+    if (this.#countRow(to - from)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+    const start = this.#out.offset;
+    try {
+      this.#writeRow(bytes, from);
+    } catch (error) {
+      return this.#discardUnreadable(error);
+    }
+    if (this.#out.facts.missing.size > 0) return this.#writeRowAgain(start, bytes, from);
+    return this.#makeRoom();
+  }
+
+  /** Whether the rows are now too many. */
+  #countRow(length: number): boolean {
+    this.#rowBytes += length;
+    return this.#rowBytes > this.#limits.resultBytes;
+  }
+
+  #writeRow(bytes: Buffer, from: number): void {
+    const out = this.#out;
+    const encoders = this.#row?.encoders ?? [];
+    this.#entries.openRow();
+    let at = from + 2;
+    for (let column = 0; column < encoders.length; column += 1) {
+      const length = bytes.readInt32BE(at);
+      at += 4;
+      if (column > 0) out.byte(0x2c);
+      if (length < 0) out.bytes(NULL, 0, NULL.length);
+      else {
+        encoders[column]?.value(out, bytes, at, at + length);
+        at += length;
+      }
+    }
+    this.#entries.closeRow();
+  }
+
+  /** Names of objects were met that are to be shown as their identifiers: looked up, then the row once more. */
+  async #writeRowAgain(start: number, bytes: Buffer, from: number): Promise<void> {
+    const { names, missing } = this.#out.facts;
+    const asked = [...missing];
+    missing.clear();
+    const found = await this.#catalog.names(asked).catch(() => new Map<string, string | null>());
+    for (const key of asked) names.set(key, found.get(key) ?? null);
+    if (this.isOver || this.#isDiscarding) return;
+    this.#out.truncate(start);
+    this.#entries.takeRowBack();
+    this.#writeRow(bytes, from);
+    missing.clear();
+    await this.#makeRoom();
+  }
+
+  #dataRowPiece(bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
+    if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
+    if (this.#largeRow === undefined) {
+      if (this.#countRow(to - from + left)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+      this.#entries.openRow();
+      this.#largeRow = new LargeRow(this.#out, this.#row?.encoders ?? []);
+    }
+    try {
+      this.#largeRow.write(bytes, from, to);
+    } catch (error) {
+      return this.#discardUnreadable(error);
+    }
+    if (left === 0) {
+      this.#largeRow = undefined;
+      this.#out.facts.missing.clear();
+      this.#entries.closeRow();
+    }
+    return this.#makeRoom();
+  }
+
+  #discardUnreadable(error: unknown): Promise<void> {
+    if (!(error instanceof UnreadableValue)) throw error;
+    return this.#discard({ message: `a value cannot be shown: ${error.message}`, code: '54000' });
+  }
+
+  #complete(bytes: Buffer, from: number, to: number): void {
+    if (this.isOver || this.#mode === 'setting' || this.#mode === 'probe') return;
+    if (this.#isDiscarding && this.#stop !== undefined) {
+      return this.refuse({ ...this.#stop, detail: 'The statement had ended before it could be canceled; its effects are kept.' });
+    }
+    const tag = bytes.toString('utf8', from, to - 1);
+    if (this.#mode === 'extended') {
+      this.#tag = tag;
+      return;
+    }
+    const at = this.#entries.complete(tag);
+    const change = this.#changes.get(this.#completed);
+    if (change !== undefined) {
+      this.#changeOffsets.set(this.#completed, at);
+      this.#expect(change);
+    }
+    this.#completed += 1;
+  }
+
+  /** The server tells of settings only at the end of a string, but the values of the next statements already follow them. */
+  #expect({ name, values }: SettingChange): void {
+    if (name === 'timezone' && values[0] !== undefined) this.#out.facts.timeZone = values[0];
+    if (name !== 'datestyle') return;
+    const { facts } = this.#out;
+    const words = values.flatMap((value) => value.toLowerCase().split(/[ ,]+/));
+    const [style = 'ISO', order = 'MDY'] = facts.dateStyle.split(', ');
+    const newStyle = words.includes('sql') ? 'SQL' : words.includes('iso') ? 'ISO' : words.includes('postgres') ? 'Postgres' : style;
+    const newOrder = words.find((word) => ['dmy', 'mdy', 'ymd'].includes(word))?.toUpperCase() ?? order;
+    facts.dateStyle = `${newStyle}, ${newOrder}`;
+  }
+
+  #fail(bytes: Buffer, from: number, to: number): void {
+    if (this.isOver) return;
+    const error = readError(bytes, from, to);
+    if (this.#mode === 'setting') {
+      const notice = this.#settingFailed?.(error.message);
+      if (notice !== undefined) this.#entries.notice(notice);
+      return;
+    }
+    this.#tag = undefined;
+    // The server finds no fault in the text but that it holds several statements, which is no fault here.
+    if (this.#mode === 'probe' && this.#probed !== undefined && error.routine === 'exec_parse_message') return this.refuse(this.#probed);
+    const isCanceled = this.#stop !== undefined && (this.#isDiscarding || error.code === '57014');
+    this.refuse(isCanceled && this.#stop !== undefined ? this.#stop : sqlError(error));
+  }
+
+  /** Keeps at most what may be kept in memory; the rest goes to a file, and the server waits while the disk is behind. */
+  #makeRoom(): Promise<void> | undefined {
+    const limit = this.#spool === undefined ? this.#limits.spoolBytes : SPOOL_STEP_BYTES;
+    return this.#out.heldBytes > limit ? this.#writeToSpool() : undefined;
+  }
+
+  async #writeToSpool(): Promise<void> {
+    const at = this.#out.takenBytes;
+    const chunks = this.#out.take();
+    this.#utf8.add(chunks);
+    try {
+      this.#spool ??= await openSpool(this.#limits.spoolFolder);
+      await this.#spool.write(at, chunks);
+    } catch (error) {
+      await this.#discard(spoolError(error));
+    }
+  }
+
+  /** The rows so far are taken back, and the statement is canceled; its error will be `error`. */
+  #discard(error: SqlError): Promise<void> {
+    this.#stop = error;
+    this.#isDiscarding = true;
+    this.#largeRow = undefined;
+    this.#out.facts.missing.clear();
+    this.#entries.dropRows();
+    this.#utf8.restart();
+    return this.#cancel();
+  }
+
+  stop(error: SqlError): void {
+    if (this.#stop !== undefined || this.isOver) return;
+    this.#stop = error;
+    void this.#cancel();
+  }
+
+  abandon(): void {
+    if (this.#isAbandoned) return;
+    this.#isAbandoned = true;
+    void this.#cancel();
+  }
+
+  /** The reading stops until the server has taken note, so that it does not run on to the next statement. */
+  async #cancel(): Promise<void> {
+    const connection = this.#connection;
+    if (connection === undefined || this.#ended === undefined) return;
+    this.#grace ??= setTimeout(() => connection.destroy(), CANCEL_GRACE_MS);
+    await connection.cancel();
+  }
+
+  #readFacts(): void {
+    const { facts } = this.#out;
+    facts.dateStyle = this.#connection?.parameters.get('DateStyle') ?? facts.dateStyle;
+    facts.timeZone = this.#connection?.parameters.get('TimeZone') ?? facts.timeZone;
+  }
+
+  async finish(): Promise<Answer> {
+    this.#entries.finish();
+    const held = this.#out.held();
+    this.#utf8.add(held);
+    const spool = this.#spool;
+    if (this.#utf8.isValid) {
+      return createAnswer({ held, heldFrom: this.#out.takenBytes, insertions: this.#entries.insertions, spool });
+    }
+    await this.dispose();
+    return unreadableAnswer();
+  }
+
+  async dispose(): Promise<void> {
+    await this.#spool?.[Symbol.asyncDispose]();
+    this.#spool = undefined;
+  }
+}
+
+/** Bytes that are no UTF-8 come from a database without an encoding, or a session that was switched to another. */
+function unreadableAnswer(): Answer {
+  const out = new Output();
+  const entries = new Entries(out);
+  entries.fail({ ...invalidText('in the result'), detail: 'Statements may have been completed.' });
+  entries.finish();
+  return createAnswer({ held: out.held(), heldFrom: 0, insertions: [], spool: undefined });
+}
+
+function spoolError(error: unknown): SqlError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === 'ENOSPC' || code === 'EDQUOT'
+    ? { message: 'could not keep the result: no space left on the disk of the service', code: '53100' }
+    : { message: 'could not keep the result: the disk of the service failed', code: '58030' };
+}
+

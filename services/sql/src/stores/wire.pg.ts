@@ -1,0 +1,194 @@
+/**
+ * PostgreSQL's message framing on a socket, after `pg` has opened it. `pg` itself turns every field into a string and
+ * holds every message as a whole; here fields stay bytes, and a message larger than {@link LARGE_BYTES} comes in pieces,
+ * so that memory does not grow with the size of a row.
+ */
+import { constants } from 'node:buffer';
+import type { Duplex } from 'node:stream';
+
+/** Larger messages are passed on in pieces. */
+export const LARGE_BYTES = 262_144;
+const HEADER_BYTES = 5;
+
+export interface Receiver {
+  /** A whole message. A promise that is answered stops the reading until it resolves. */
+  message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined;
+  /** A piece of a large message; `left` bytes of it are still to come. */
+  piece(type: number, bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined;
+}
+
+const EMPTY = Buffer.alloc(0);
+
+export class Wire {
+  readonly #stream: Duplex;
+  readonly #receiver: Receiver;
+  readonly #broken: (error: Error) => void;
+  #rest: Buffer = EMPTY;
+  #isHalted = false;
+  #largeType = 0;
+  #largeLeft = 0;
+
+  constructor(stream: Duplex, receiver: Receiver, broken: (error: Error) => void) {
+    this.#stream = stream;
+    this.#receiver = receiver;
+    this.#broken = broken;
+    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+  }
+
+  #take(chunk: Buffer): void {
+    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
+    if (!this.#isHalted) this.#readOrBreak();
+  }
+
+  #readOrBreak(): void {
+    try {
+      this.#read();
+    } catch (error) {
+      this.#broken(error instanceof Error ? error : new ProtocolFault('the receiver failed'));
+    }
+  }
+
+  /** Reads what there is, as far as the receiver lets it. */
+  #read(): void {
+    let at = 0;
+    const bytes = this.#rest;
+    let halt: Promise<void> | undefined;
+    while (halt === undefined && at < bytes.length) {
+      if (this.#largeLeft > 0) {
+        const to = Math.min(bytes.length, at + this.#largeLeft);
+        this.#largeLeft -= to - at;
+        halt = this.#receiver.piece(this.#largeType, bytes, at, to, this.#largeLeft);
+        at = to;
+        continue;
+      }
+      if (bytes.length - at < HEADER_BYTES) break;
+      const length = bytes.readUInt32BE(at + 1);
+      if (length < 4 || length > constants.MAX_LENGTH) return this.#broken(new ProtocolFault('a message of impossible length'));
+      const end = at + 1 + length;
+      if (end <= bytes.length) {
+        halt = this.#receiver.message(bytes[at] ?? 0, bytes, at + HEADER_BYTES, end);
+        at = end;
+      } else if (length > LARGE_BYTES) {
+        this.#largeType = bytes[at] ?? 0;
+        this.#largeLeft = length - 4;
+        at += HEADER_BYTES;
+      } else {
+        break;
+      }
+    }
+    this.#rest = at === bytes.length ? EMPTY : bytes.subarray(at);
+    if (halt !== undefined) this.#halt(halt);
+  }
+
+  #halt(until: Promise<void>): void {
+    this.#isHalted = true;
+    this.#stream.pause();
+    until.then(
+      () => {
+        this.#isHalted = false;
+        this.#readOrBreak();
+        if (!this.#isHalted) this.#stream.resume();
+      },
+      (error: unknown) => this.#broken(error instanceof Error ? error : new ProtocolFault('the receiver failed')),
+    );
+  }
+}
+
+/** The server said something that PostgreSQL never says. */
+export class ProtocolFault extends Error {
+  override readonly name = 'ProtocolFault';
+}
+
+/** Reads the parts of a message. */
+export class MessageReader {
+  readonly bytes: Buffer;
+  at: number;
+  readonly #to: number;
+
+  constructor(bytes: Buffer, from: number, to: number) {
+    this.bytes = bytes;
+    this.at = from;
+    this.#to = to;
+  }
+
+  get isAtEnd(): boolean {
+    return this.at >= this.#to;
+  }
+
+  byte(): number {
+    const value = this.bytes[this.at] ?? 0;
+    this.at += 1;
+    return value;
+  }
+
+  int16(): number {
+    const value = this.bytes.readInt16BE(this.at);
+    this.at += 2;
+    return value;
+  }
+
+  int32(): number {
+    const value = this.bytes.readInt32BE(this.at);
+    this.at += 4;
+    return value;
+  }
+
+  uint32(): number {
+    return this.int32() >>> 0;
+  }
+
+  /** Up to the next NUL, or to the end of a message that was cut off. */
+  text(): string {
+    const found = this.bytes.indexOf(0, this.at);
+    const end = found === -1 || found > this.#to ? this.#to : found;
+    const value = this.bytes.toString('utf8', this.at, end);
+    this.at = end + 1;
+    return value;
+  }
+}
+
+const message = (type: string, body: readonly Buffer[]): Buffer => {
+  const head = Buffer.allocUnsafe(HEADER_BYTES);
+  head[0] = type.charCodeAt(0);
+  head.writeUInt32BE(body.reduce((sum, part) => sum + part.length, 4), 1);
+  return Buffer.concat([head, ...body]);
+};
+
+const NUL = Buffer.alloc(1);
+const int16 = (value: number): Buffer => Buffer.of((value >> 8) & 255, value & 255);
+const int32 = (value: number): Buffer => {
+  const bytes = Buffer.allocUnsafe(4);
+  bytes.writeInt32BE(value);
+  return bytes;
+};
+
+/** One simple-query message. */
+export const simpleQuery = (text: string): Buffer => {
+  const length = Buffer.byteLength(text);
+  const bytes = Buffer.allocUnsafe(HEADER_BYTES + length + 1);
+  bytes[0] = 0x51;
+  bytes.writeUInt32BE(length + 5, 1);
+  bytes.write(text, HEADER_BYTES, 'utf8');
+  bytes[HEADER_BYTES + length] = 0;
+  return bytes;
+};
+
+export const sync = message('S', []);
+const describePortal = message('D', [Buffer.from('P\0')]);
+const execute = message('E', [Buffer.from('\0\0\0\0\0')]);
+
+export const parse = (text: string): Buffer => message('P', [NUL, Buffer.from(text), NUL, int16(0)]);
+
+/** The most parameters that the protocol can carry. */
+export const PARAMETERS_MAX = 65_535;
+
+/** Parse, Bind, Describe, Execute and Sync of one query with its parameters as text. */
+export function extendedQuery(text: string, parameters: readonly (string | null)[]): Buffer {
+  const values = parameters.flatMap((value) => {
+    if (value === null) return [int32(-1)];
+    const bytes = Buffer.from(value);
+    return [int32(bytes.length), bytes];
+  });
+  const bind = message('B', [NUL, NUL, int16(0), int16(parameters.length), ...values, int16(0)]);
+  return Buffer.concat([parse(text), bind, describePortal, execute, sync]);
+}
