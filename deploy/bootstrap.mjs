@@ -155,8 +155,8 @@ const tests = (node, project, args) => async () => {
 
 // ----------------------------------------------------------------------------------------------------- running things
 
-/** The child that is running now, and the signal that asked us to stop. */
-let running;
+/** The children that are running now, and the signal that asked us to stop. */
+const running = new Set();
 let stopping;
 let stoppingSince = 0;
 
@@ -170,8 +170,8 @@ function listenForSignals() {
       if (stopping !== undefined && Date.now() - stoppingSince < 500) return;
       stopping = signal;
       stoppingSince = Date.now();
-      if (running === undefined) process.exit(128 + constants.signals[signal]);
-      running.kill(signal);
+      if (running.size === 0) process.exit(128 + constants.signals[signal]);
+      for (const child of running) child.kill(signal);
     });
   }
   // A shell between npm and us may die of the signal without passing it on.
@@ -212,14 +212,14 @@ async function capture(command, args, env = process.env) {
 }
 
 async function wait(child) {
-  running = child;
+  running.add(child);
   try {
     return await new Promise((settle, fail) => {
       child.once('error', fail);
       child.once('close', (code, signal) => settle(code ?? 128 + constants.signals[signal]));
     });
   } finally {
-    running = undefined;
+    running.delete(child);
   }
 }
 
@@ -228,20 +228,30 @@ async function wait(child) {
 /** Answers the Node to use, once it, pnpm and all dependencies are in place. */
 async function prepare() {
   const node = nodeInPlace();
-  const pnpm = join(toolFolder('pnpm', PNPM_VERSION), 'node_modules', 'pnpm', 'bin', 'pnpm.mjs');
   if (node !== undefined && dependenciesAreCurrent(node)) return node;
   mkdirSync(toolchain, { recursive: true });
   const release = await takeLock(join(toolchain, 'lock'));
   try {
-    for (const name of readdirSync(toolchain)) {
-      // Left by one that was killed half-way; nobody else works here now.
-      if (name.startsWith('unfinished-')) rmSync(join(toolchain, name), { recursive: true, force: true });
-    }
-    const [ownNode] = await Promise.all([node ?? installNode(), existsSync(pnpm) || installTool('pnpm', 'pnpm', PNPM_VERSION)]);
-    if (!dependenciesAreCurrent(ownNode)) await installDependencies(ownNode, pnpm);
+    removeUnfinished();
+    const tools = [node ?? installNode(), pnpmInPlace() ?? installTool('pnpm', 'pnpm', PNPM_VERSION)];
+    // Both to their ends before the lock is given back, also if one fails.
+    await Promise.allSettled(tools);
+    const [ownNode] = await Promise.all(tools);
+    if (!dependenciesAreCurrent(ownNode)) await installDependencies(ownNode);
     return ownNode;
   } finally {
     release();
+  }
+}
+
+/** Removes what one that was killed half-way has left; nobody else works here now. */
+function removeUnfinished() {
+  for (const name of readdirSync(toolchain).filter((entry) => entry.startsWith('unfinished-'))) {
+    try {
+      rmSync(join(toolchain, name), { recursive: true, force: true, maxRetries: 3 });
+    } catch {
+      // Its npm is still at it, where nothing ends a child with its parent; the next one will remove it.
+    }
   }
 }
 
@@ -303,9 +313,12 @@ function withoutLogLevel() {
   );
 }
 
+/** On Linux an install ends with us, also if we are killed: a second one must not meet the first. */
 async function toStandardError(command, args, options) {
+  const tethered = process.platform === 'linux' && existsSync('/usr/bin/setpriv');
+  const [first, rest] = tethered ? ['/usr/bin/setpriv', ['--pdeathsig', 'KILL', '--', command, ...args]] : [command, args];
   try {
-    return await wait(spawn(command, args, { ...options, stdio: ['ignore', process.stderr, process.stderr] }));
+    return await wait(spawn(first, rest, { ...options, stdio: ['ignore', process.stderr, process.stderr] }));
   } catch (error) {
     throw new Mistake(`postern: ${command} cannot be run: ${error.message}`);
   }
@@ -335,10 +348,21 @@ function dependencyStamp(node) {
 
 const foldersIn = (place) => (existsSync(place) ? readdirSync(place).map((name) => join(place, name)) : []);
 
-async function installDependencies(node, pnpm) {
+/** The program itself, which the package `pnpm` brings for each platform; its wrapper would be one process more. */
+function pnpmInPlace() {
+  const folder = join(toolFolder('pnpm', PNPM_VERSION), 'node_modules', '@pnpm');
+  const program = process.platform === 'win32' ? 'pnpm.exe' : 'pnpm';
+  return foldersIn(folder)
+    .map((place) => join(place, program))
+    .find((path) => existsSync(path));
+}
+
+async function installDependencies(node) {
   say('postern: installing dependencies');
+  const pnpm = pnpmInPlace();
+  if (pnpm === undefined) throw new Mistake(`postern: there is no pnpm for ${process.platform}-${process.arch}`);
   const flags = ['--frozen-lockfile', '--reporter=append-only', '--config.confirm-modules-purge=false'];
-  const status = await toStandardError(node, [pnpm, 'install', ...flags], { cwd: root, env: environment(node, { CI: '1' }) });
+  const status = await toStandardError(pnpm, ['install', ...flags], { cwd: root, env: environment(node, { CI: '1' }) });
   if (status !== 0) throw new Mistake('postern: pnpm install failed; see above');
   writeFileSync(stampFile, dependencyStamp(node));
 }
@@ -413,6 +437,6 @@ function isAlive(pid) {
 try {
   process.exitCode = await main();
 } catch (error) {
-  say(error instanceof Mistake ? error.message : error.stack);
-  process.exitCode = 1;
+  if (stopping === undefined) say(error instanceof Mistake ? error.message : error.stack);
+  process.exitCode = stopping === undefined ? 1 : 128 + constants.signals[stopping];
 }
