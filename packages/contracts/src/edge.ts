@@ -8,6 +8,13 @@ export const edgeErrors = defineErrors({
   HEADER_MALFORMED: { status: 400, title: 'The request headers are ambiguous' },
   BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   UNAUTHORIZED: { status: 401, title: 'Authentication is needed' },
+  ORIGIN_REFUSED: { status: 403, title: 'A page of another site may not use the session' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive in time' },
+  EXPECTATION_FAILED: { status: 417, title: 'The expectation cannot be met' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'The request headers are too large' },
+  LOGIN_CONTENT_TYPE: { status: 415, title: 'The body must be application/json' },
+  LOGIN_BODY_NOT_JSON: { status: 400, title: 'The body is not JSON' },
+  LOGIN_BODY_SHAPE: { status: 422, title: 'The body is not a name and a password' },
   UPSTREAM_FAILED: { status: 502, title: 'The service broke off its answer' },
 });
 
