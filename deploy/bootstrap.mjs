@@ -233,7 +233,8 @@ async function prepare() {
   const release = await takeLock(join(toolchain, 'lock'));
   try {
     removeUnfinished();
-    const tools = [node ?? installNode(), pnpmInPlace() ?? installTool('pnpm', 'pnpm', PNPM_VERSION)];
+    // Another process may have brought them while this one waited.
+    const tools = [nodeInPlace() ?? installNode(), pnpmInPlace() ?? installTool('pnpm', 'pnpm', PNPM_VERSION)];
     // Both to their ends before the lock is given back, also if one fails.
     await Promise.allSettled(tools);
     const [ownNode] = await Promise.all(tools);
