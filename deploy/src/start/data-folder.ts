@@ -13,8 +13,8 @@ import { EXIT_CONFIG, StartMistake } from './start-mistake.ts';
 
 export interface DataFolder extends AsyncDisposable {
   readonly path: string;
-  /** Remembers the services' processes, for the next start to end those that outlive this one. */
-  remember(processes: readonly ProcessIdentity[]): void;
+  /** Remembers the services' processes by replica, for the next start to end those that outlive this one. */
+  remember(processes: readonly (ProcessIdentity & { readonly name: string })[]): void;
 }
 
 const Identity = z.object({ pid: z.number(), started: z.string() });

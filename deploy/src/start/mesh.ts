@@ -74,8 +74,8 @@ export async function openMesh(mesh: MeshOptions): Promise<Mesh> {
   const hopeless = Promise.withResolvers<never>();
   hopeless.promise.catch(() => {});
   const remember = (): void => {
-    const pids = replicas.flatMap((replica) => replica.pid() ?? []);
-    folder.remember(pids.map(identityOf));
+    const running = replicas.map(({ name, pid }) => ({ name, pid: pid() }));
+    folder.remember(running.flatMap(({ name, pid }) => (pid === undefined ? [] : { name, ...identityOf(pid) })));
   };
   for (const plan of planReplicas(options, edges)) {
     const replica = startReplica({
@@ -135,7 +135,14 @@ async function commandOf({ service, name, edge, complete }: ReplicaPlan, { folde
   const opsPort = await freePort();
   return {
     folder: fileURLToPath(new URL(`../../../services/${service}`, import.meta.url)),
-    args: ['--import', '@postern/service-kit/telemetry', '--import', new URL('tether.ts', import.meta.url).href, 'src/main.ts'],
+    args: [
+      ...(env['POSTERN_WATCH'] === '1' ? ['--watch', '--watch-preserve-output'] : []),
+      '--import',
+      '@postern/service-kit/telemetry',
+      '--import',
+      new URL('tether.ts', import.meta.url).href,
+      'src/main.ts',
+    ],
     env: {
       ...serviceEnvironment(service, join(folder.path, 'secrets'), servers, env),
       OPS_PORT: String(opsPort),
