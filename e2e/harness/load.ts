@@ -1,0 +1,77 @@
+/** Steady traffic while something happens. Small: it shows that nothing is lost, not how fast anything is. */
+import { Agent, request } from 'node:http';
+
+import type { Credential } from './client.ts';
+
+const CONNECTIONS = 8;
+/** Traffic before and after, so that there is some on both sides of what happens. */
+const AROUND_MS = 500;
+
+export interface Outcome {
+  readonly origin: string;
+  /** Of the answer; 0 if there was none. */
+  readonly status: number;
+  readonly text: string;
+  /** Why there was no answer. */
+  readonly error: string | undefined;
+}
+
+export interface Load {
+  readonly origins: readonly string[];
+  readonly headers: Credential;
+  readonly query: string;
+  /** A connection that could not be made was no request yet: the next origin is asked, as a balancer would. */
+  readonly movesOn?: boolean;
+}
+
+/** Sends queries over kept-alive connections until `happening` is over, and answers what became of each. */
+export async function underLoad(load: Load, happening: () => Promise<void>): Promise<readonly Outcome[]> {
+  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
+  const outcomes: Outcome[] = [];
+  let going = true;
+  const keepAsking = async (worker: number): Promise<void> => {
+    for (let turn = worker; going; turn += 1) {
+      for (let attempt = 0; attempt < load.origins.length; attempt += 1) {
+        const origin = load.origins[(turn + attempt) % load.origins.length] ?? '';
+        const outcome = await ask(agent, origin, load);
+        const refused = outcome.error === 'ECONNREFUSED';
+        if (refused && load.movesOn === true && attempt + 1 < load.origins.length) continue;
+        outcomes.push(outcome);
+        break;
+      }
+    }
+  };
+  const asking = Array.from({ length: CONNECTIONS }, (_, worker) => keepAsking(worker));
+  try {
+    await pause(AROUND_MS);
+    await happening();
+    await pause(AROUND_MS);
+  } finally {
+    going = false;
+    await Promise.all(asking);
+    agent.destroy();
+  }
+  return outcomes;
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
+
+async function ask(agent: Agent, origin: string, { headers, query }: Load): Promise<Outcome> {
+  const { promise, resolve } = Promise.withResolvers<Outcome>();
+  const fail = (error: NodeJS.ErrnoException): void =>
+    resolve({ origin, status: 0, text: '', error: error.code ?? error.message });
+  const sent = request(
+    new URL('/api/sql', origin),
+    { agent, method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, timeout: 30_000 },
+    (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+      response.once('error', fail);
+      response.once('end', () => resolve({ origin, status: response.statusCode ?? 0, text, error: undefined }));
+    },
+  );
+  sent.once('error', fail);
+  sent.once('timeout', () => sent.destroy(new Error('no answer in 30 s')));
+  sent.end(JSON.stringify({ query }));
+  return promise;
+}

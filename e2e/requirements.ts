@@ -1,0 +1,75 @@
+/** What the mesh promises, as seen from outside. Each has a scenario; coverage.test.ts says which has not. */
+export interface Requirement {
+  readonly id: string;
+  readonly behaviour: string;
+  /** Where it is written down. */
+  readonly source: string;
+}
+
+export const requirements = [
+  {
+    id: 'sql:own-role',
+    behaviour: 'Statements run as the own role of whoever asks, however they prove who they are',
+    source: 'ARCHITECTURE.md, Identity',
+  },
+  { id: 'sql:no-escape', behaviour: 'No statement gains another role', source: 'imm-073' },
+  {
+    id: 'sql:no-leak',
+    behaviour: 'Nothing of one request is there in the next, of the same person or another',
+    source: 'imm-074',
+  },
+  { id: 'sql:groups', behaviour: 'A person may what their groups may, and nothing else', source: 'ADR 0012' },
+  {
+    id: 'identity:missing',
+    behaviour: 'Without a credential, or with a wrong one, no protected route answers',
+    source: 'ARCHITECTURE.md, Identity',
+  },
+  {
+    id: 'identity:forged',
+    behaviour: 'A principal that the caller claims in a header is not believed',
+    source: 'imm-001, imm-007',
+  },
+  { id: 'input:bad', behaviour: 'Input that cannot be understood gets its own answer, and nothing runs', source: 'ADR 0008' },
+  {
+    id: 'faults:away',
+    behaviour: 'While a server is away protected routes answer 503, liveness 200, readiness 503',
+    source: 'ARCHITECTURE.md, When something is away; imm-055',
+  },
+  {
+    id: 'faults:back',
+    behaviour: 'When the server is back everything works again and nothing was started anew',
+    source: 'ARCHITECTURE.md, When something is away',
+  },
+  { id: 'drain:no-loss', behaviour: 'A replica that is told to stop under load loses no request', source: 'ADR 0010' },
+  {
+    id: 'replicas:sessions',
+    behaviour: 'A session is good at every edge, and ends at every edge within a second',
+    source: 'ADR 0010',
+  },
+  {
+    id: 'replicas:keys',
+    behaviour: 'A revoked key, a changed password and a disabled person are dead at every edge within a second',
+    source: 'imm-051',
+  },
+  { id: 'replicas:limits', behaviour: 'Failed logins are counted over all replicas', source: 'ADR 0014' },
+  { id: 'secrets:silent', behaviour: 'No log holds a secret', source: 'CONTRIBUTING.md' },
+  {
+    id: 'start:ephemeral',
+    behaviour: 'An ephemeral start tells where it is in one line of JSON and leaves nothing behind',
+    source: 'README.md',
+  },
+  {
+    id: 'start:mistakes',
+    behaviour: 'Options and configurations that cannot be used are refused with every mistake',
+    source: 'README.md',
+  },
+  { id: 'start:alone', behaviour: 'One start at a time works on a data folder, and a taken port is told', source: 'README.md' },
+  {
+    id: 'start:killed',
+    behaviour: 'A supervisor that is killed leaves no process behind, and the next start works',
+    source: 'README.md',
+  },
+  { id: 'start:restarts', behaviour: 'A service or server that dies is started again', source: 'README.md' },
+] as const satisfies readonly Requirement[];
+
+export type RequirementId = (typeof requirements)[number]['id'];
