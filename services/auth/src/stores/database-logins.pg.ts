@@ -21,10 +21,12 @@ const RoleRow = z.object({
   groups: z.array(z.string()),
 });
 
+/** From PostgreSQL 16 on, only who granted a membership can take it back: what somebody else granted by hand is left to them. */
 const ROLES = `SELECT r.rolname AS name, r.rolcanlogin AS enabled, shobj_description(r.oid, 'pg_authid') AS comment,
     coalesce((SELECT array_agg(DISTINCT g.rolname::text) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-              WHERE m.member = r.oid), '{}') AS groups
-  FROM pg_roles r`;
+              WHERE m.member = r.oid AND (m.grantor = me.oid OR me.rolsuper OR current_setting('server_version_num')::int < 160000)),
+             '{}') AS groups
+  FROM pg_roles r, (SELECT oid, rolsuper FROM pg_roles WHERE rolname = current_user) me`;
 
 type Found = LoginState & { readonly isKept: boolean };
 

@@ -1,0 +1,309 @@
+/** The service over a real bus, with real logins. */
+import { authService } from '@postern/contracts/auth';
+import type { Principal } from '@postern/contracts/common';
+import type { FailureOptions } from '@postern/contracts/failure';
+import { Failure, isFailure } from '@postern/contracts/failure';
+import { createAssertionVerifier } from '@postern/service-kit/assertion';
+import { eventually } from '@postern/testkit/eventually';
+import { compactDecrypt, exportJWK, generateKeyPair } from 'jose';
+import { expect } from 'vitest';
+
+import type { World } from './world.ts';
+import { ADMIN_PASSWORD, onServer, worldTest } from './world.ts';
+
+const admin = async (world: World): Promise<Principal> =>
+  world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
+
+async function lend(world: World, principal: Principal): Promise<{ dbRole: string; password: string }> {
+  const { assertion } = await world.edge.mint({ principal, audience: 'sql' });
+  const { publicKey, privateKey } = await generateKeyPair('ECDH-ES', { crv: 'X25519', extractable: true });
+  const { x = '' } = await exportJWK(publicKey);
+  const { dbRole, sealedPassword } = await world.sql.lendDatabaseLogin({ assertion, sealTo: { kty: 'OKP', crv: 'X25519', x } });
+  const { plaintext } = await compactDecrypt(sealedPassword, privateKey);
+  const password = new TextDecoder().decode(plaintext);
+  world.secrets.add(password);
+  return { dbRole, password };
+}
+
+function loginUrl(world: World, { dbRole, password }: { dbRole: string; password: string }): string {
+  const url = new URL(world.cluster.superuserUrl);
+  url.username = encodeURIComponent(dbRole);
+  url.password = password;
+  return url.href;
+}
+
+worldTest('the first admin logs in, and their statements run as their own role, in the group admin and nothing else', async ({ world }) => {
+  await using _replica = await world.start();
+  const principal = await admin(world);
+  expect(principal).toMatchObject({ kind: 'person', scopes: ['role:admin'], method: 'password', expiresAt: 0 });
+  const login = await lend(world, principal);
+  await onServer(loginUrl(world, login), async (client) => {
+    const { rows } = await client.query(
+      `SELECT current_user, session_user, pg_has_role('postern_admin', 'USAGE') AS admin, rolsuper, rolcreaterole, rolcreatedb
+       FROM pg_roles WHERE rolname = current_user`,
+    );
+    expect(rows).toEqual([
+      {
+        current_user: world.name('admin'),
+        session_user: world.name('admin'),
+        admin: true,
+        rolsuper: false,
+        rolcreaterole: false,
+        rolcreatedb: false,
+      },
+    ]);
+  });
+});
+
+worldTest('a wrong password, an unknown name and a name that cannot be are one answer', async ({ world }) => {
+  await using _replica = await world.start();
+  const names = [world.name('admin'), 'nobody', 'nul\0', '', 'mz_system', 'x'.repeat(256)];
+  for (const name of names) {
+    await expect(world.session.verifyPassword({ name, password: 'not the password' })).rejects.toMatchObject({
+      code: 'CREDENTIAL_INVALID',
+      detail: undefined,
+    });
+  }
+});
+
+worldTest('fifty first uses of a name on two replicas make one person', async ({ world }) => {
+  await using _one = await world.start();
+  await using _two = await world.start();
+  const name = world.name('carol');
+  const principals = await Promise.all(Array.from({ length: 50 }, () => world.edge.trust({ name })));
+  expect(new Set(principals.map((principal) => principal.id)).size).toBe(1);
+  expect(principals[0]).toMatchObject({ name, dbRole: name, kind: 'person', scopes: ['role:writer'], method: 'trusted' });
+  expect(await world.cluster.sql('SELECT name FROM auth.people WHERE name = $1', [name])).toHaveLength(1);
+  const login = await lend(world, await world.edge.trust({ name }));
+  expect(login.dbRole).toBe(name);
+});
+
+worldTest('a trusted name that is reserved, or a database role that is not ours, is refused', async ({ world }) => {
+  await using _replica = await world.start();
+  const foreign = world.name('foreign');
+  await world.cluster.sql(`CREATE ROLE "${foreign}" NOLOGIN`);
+  try {
+    for (const name of ['postgres', 'pg_monitor', 'postern_admin', 'app_owner', 'PUBLIC', 'mz_unknown', 'external_x', 'a b', "o'hara"]) {
+      await expect(world.edge.trust({ name }), name).rejects.toMatchObject({ code: 'NAME_RESERVED' });
+    }
+    await expect(world.edge.trust({ name: foreign })).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+    const token = { issuer: 'https://issuer.test', subject: 's', name: foreign, expiresAt: 4_000_000_000 };
+    await expect(world.edge.admitExternal(token)).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+    expect(await world.cluster.sql('SELECT rolcanlogin FROM pg_roles WHERE rolname = $1', [foreign])).toEqual([{ rolcanlogin: false }]);
+  } finally {
+    await world.cluster.sql(`DROP ROLE "${foreign}"`);
+  }
+});
+
+worldTest('an assertion carries the principal to the service it was minted for, and to no other', async ({ world }) => {
+  await using _replica = await world.start();
+  const principal = await admin(world);
+  const { assertion, expiresAt } = await world.edge.mint({ principal, audience: 'sql' });
+  world.secrets.add(assertion);
+  expect(expiresAt - Date.now() / 1_000).toBeLessThanOrEqual(30);
+  const loadKeys = async () => (await world.sql.publishKeys({})).keys;
+  expect(await createAssertionVerifier({ audience: 'sql', loadKeys })(assertion)).toEqual(principal);
+  for (const audience of ['auth', 'webhook', 'mcp', 'terminal'] as const) {
+    await expect(createAssertionVerifier({ audience, loadKeys })(assertion)).rejects.toMatchObject({ code: 'ASSERTION_INVALID' });
+  }
+  const sealTo = { kty: 'OKP', crv: 'X25519', x: 'hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo' } as const;
+  const forAuth = await world.edge.mint({ principal, audience: 'auth' });
+  await expect(world.sql.lendDatabaseLogin({ assertion: forAuth.assertion, sealTo })).rejects.toMatchObject({
+    code: 'ASSERTION_INVALID',
+  });
+  for (const x of ['', 'AAAA', 'A'.repeat(43)]) {
+    await expect(world.sql.lendDatabaseLogin({ assertion, sealTo: { ...sealTo, x } }), x).rejects.toMatchObject({
+      code: 'INVALID_REQUEST',
+    });
+  }
+});
+
+worldTest('all replicas sign with one key and publish the same two', async ({ world }) => {
+  const replicas = await Promise.all([world.start(), world.start(), world.start()]);
+  const published = await Promise.all(replicas.map(({ app }) => app.handlers.publishKeys({}, { remainingMs: 1_000 } as never)));
+  expect(new Set(published.map(({ keys }) => keys.map(({ kid }) => kid).join())).size).toBe(1);
+  expect(published[0]?.keys).toHaveLength(2);
+});
+
+worldTest('what an assertion is to say is looked up before it is signed, so that lost news of a revocation cannot matter', async ({ world }) => {
+  await using replica = await world.start();
+  const administrator = await admin(world);
+  const asAdmin = world.as(replica, administrator);
+  const name = world.name('dave');
+  expect((await asAdmin('POST', '/api/people', { name, roles: ['writer'] })).status).toBe(201);
+  const principal = await world.edge.trust({ name });
+  await world.edge.mint({ principal, audience: 'sql' });
+  await asAdmin('PATCH', `/api/people/${name}`, { roles: ['reader'] });
+  await expect(world.edge.mint({ principal, audience: 'sql' })).rejects.toMatchObject({ code: 'ASSERTION_INVALID' });
+  const demoted = await world.edge.trust({ name });
+  await world.edge.mint({ principal: demoted, audience: 'sql' });
+  await asAdmin('PATCH', `/api/people/${name}`, { disabled: true });
+  await expect(world.edge.mint({ principal: demoted, audience: 'sql' })).rejects.toMatchObject({ code: 'ASSERTION_INVALID' });
+  await expect(world.edge.trust({ name })).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+});
+
+worldTest('disabling a person shuts the login, ends its connections and is told; enabling lets in again', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const name = world.name('erin');
+  await asAdmin('POST', '/api/people', { name, roles: ['reader'], password: 'erin has a password' });
+  const principal = await world.session.verifyPassword({ name, password: 'erin has a password' });
+  const url = loginUrl(world, await lend(world, principal));
+  await onServer(url, async (client) => {
+    await client.query('SELECT 1');
+    const { assertion } = await world.edge.mint({ principal, audience: 'sql' });
+    world.secrets.add(assertion);
+    expect((await asAdmin('PATCH', `/api/people/${name}`, { disabled: true })).status).toBe(200);
+    await eventually(() => expect(world.revoked).toContainEqual({ principalId: principal.id }));
+    await eventually(async () => {
+      await expect(client.query('SELECT 1')).rejects.toThrow();
+    });
+    const sealTo = { kty: 'OKP', crv: 'X25519', x: 'hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo' } as const;
+    await expect(world.sql.lendDatabaseLogin({ assertion, sealTo })).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+  });
+  await expect(onServer(url, (client) => client.query('SELECT 1'))).rejects.toMatchObject({ code: '28000' });
+  await expect(world.session.verifyPassword({ name, password: 'erin has a password' })).rejects.toMatchObject({
+    code: 'CREDENTIAL_INVALID',
+  });
+  await asAdmin('PATCH', `/api/people/${name}`, { disabled: false });
+  await onServer(url, (client) => client.query('SELECT 1'));
+  await world.session.verifyPassword({ name, password: 'erin has a password' });
+});
+
+worldTest('removing a person drops the login; one that owns something is kept, shut, and the name stays taken', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const [tidy, owner] = [world.name('tidy'), world.name('owner')];
+  for (const name of [tidy, owner]) await asAdmin('POST', '/api/people', { name, roles: ['writer'] });
+  await world.cluster.sql(`CREATE TABLE kept (); ALTER TABLE kept OWNER TO "${owner}"`);
+  for (const name of [tidy, owner]) expect((await asAdmin('DELETE', `/api/people/${name}`)).status).toBe(204);
+  const left = await world.cluster.sql(
+    `SELECT rolname, rolcanlogin, pg_has_role(oid, 'postern_reader', 'MEMBER') AS member FROM pg_roles WHERE rolname = ANY ($1)`,
+    [[tidy, owner]],
+  );
+  expect(left).toEqual([{ rolname: owner, rolcanlogin: false, member: false }]);
+  expect((await asAdmin('POST', '/api/people', { name: owner, roles: [] })).body['code']).toBe('PERSON_EXISTS');
+  expect((await asAdmin('POST', '/api/people', { name: tidy, roles: [] })).status).toBe(201);
+  // The upkeep neither revives nor drops it.
+  await replica.app.reconcile();
+  expect(await world.cluster.sql('SELECT rolcanlogin FROM pg_roles WHERE rolname = $1', [owner])).toEqual([{ rolcanlogin: false }]);
+  await world.cluster.sql('DROP TABLE kept');
+});
+
+worldTest('reconciliation mends what a crash between login and person, or a hand, has put apart', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const [lost, changed, orphan] = [world.name('lost'), world.name('changed'), world.name('orphan')];
+  for (const name of [lost, changed, orphan]) await asAdmin('POST', '/api/people', { name, roles: ['reader'] });
+  await world.cluster.sql(`DROP ROLE "${lost}"`);
+  await onServer(world.cluster.url, (client) =>
+    client.query(`ALTER ROLE "${changed}" NOLOGIN; REVOKE postern_reader FROM "${changed}"; GRANT postern_writer TO "${changed}"`),
+  );
+  await world.cluster.sql('DELETE FROM auth.people WHERE name = $1', [orphan]);
+  await replica.app.reconcile();
+  const roles = await world.cluster.sql(
+    `SELECT rolname, rolcanlogin, pg_has_role(oid, 'postern_writer', 'MEMBER') AS writer FROM pg_roles
+     WHERE rolname = ANY ($1) ORDER BY rolname`,
+    [[lost, changed, orphan]],
+  );
+  expect(roles).toEqual([
+    { rolname: changed, rolcanlogin: true, writer: false },
+    { rolname: lost, rolcanlogin: true, writer: false },
+  ]);
+  for (const name of [lost, changed]) {
+    const login = await lend(world, await world.edge.trust({ name }));
+    await onServer(loginUrl(world, login), (client) => client.query('SELECT 1'));
+  }
+});
+
+worldTest('a login that a crash left without a person is taken over by the next attempt', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const name = world.name('frank');
+  await asAdmin('POST', '/api/people', { name, roles: ['admin'] });
+  await world.cluster.sql('DELETE FROM auth.people WHERE name = $1', [name]);
+  expect((await asAdmin('POST', '/api/people', { name, roles: ['reader'] })).status).toBe(201);
+  const login = await lend(world, await world.edge.trust({ name }));
+  await onServer(loginUrl(world, login), async (client) => {
+    const { rows } = await client.query("SELECT pg_has_role('postern_admin', 'MEMBER') AS admin");
+    expect(rows).toEqual([{ admin: false }]);
+  });
+});
+
+worldTest('a member of a group has its rights and cannot become it', async ({ world }) => {
+  await using _replica = await world.start();
+  const login = await lend(world, await world.edge.trust({ name: world.name('grace') }));
+  await onServer(loginUrl(world, login), async (client) => {
+    const { rows } = await client.query("SELECT current_setting('server_version_num')::int >= 160000 AS modern");
+    if (rows[0]?.modern === true) await expect(client.query('SET ROLE postern_writer')).rejects.toMatchObject({ code: '42501' });
+    for (const text of ['SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres', "SELECT set_config('role', 'postgres', false)"]) {
+      await expect(client.query(text), text).rejects.toMatchObject({ code: expect.stringMatching(/42501|22023/) });
+    }
+  });
+});
+
+worldTest('an external subject is made on first use, linked by issuer and subject, and never to an admin or over another', async ({ world }) => {
+  await using _replica = await world.start({ externalGroupRoles: { Staff: ['writer'], root: ['admin'] } });
+  const token = (given: object) => ({ issuer: 'https://issuer.test', subject: 'one', name: world.name('heidi'), expiresAt: 4_000_000_000, ...given });
+  const first = await world.edge.admitExternal(token({}));
+  expect(first).toMatchObject({ name: world.name('heidi'), method: 'oidc', scopes: ['role:reader'], expiresAt: 4_000_000_000 });
+  // The subject is who they are, whatever name the issuer gives them today.
+  expect((await world.edge.admitExternal(token({ name: world.name('renamed') }))).id).toBe(first.id);
+  await expect(world.edge.admitExternal(token({ subject: 'two' }))).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+  expect((await world.edge.admitExternal(token({ issuer: 'https://other.test', subject: 'two' }))).id).toBe(first.id);
+  await expect(world.edge.admitExternal(token({ subject: 'three', name: world.name('admin') }))).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+  await expect(world.edge.admitExternal(token({ subject: 'four', name: 'mz_system' }))).rejects.toMatchObject({ code: 'NAME_RESERVED' });
+
+  const promoted = await world.edge.admitExternal(token({ groups: ['other', 'staff'] }));
+  expect(promoted.scopes).toEqual(['role:reader', 'role:writer']);
+  await eventually(() => expect(world.revoked).toContainEqual({ principalId: first.id }));
+  expect((await world.edge.admitExternal(token({}))).scopes).toEqual(['role:reader', 'role:writer']);
+  expect((await world.edge.admitExternal(token({ groups: [] }))).scopes).toEqual(['role:reader']);
+  const fifty = await Promise.all(Array.from({ length: 50 }, () => world.edge.admitExternal(token({ subject: 'many', name: world.name('many') }))));
+  expect(new Set(fifty.map(({ id }) => id)).size).toBe(1);
+});
+
+worldTest('the internal names are principals of their own, which no password, key or page of people can change', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  // Their roles are the cluster's: whoever made them first in this run has them.
+  const outcome = await world.edge.trust({ name: 'mz_support' }).catch((error: unknown) => error);
+  if (outcome instanceof Error) return expect(outcome).toMatchObject({ code: 'LOGIN_DENIED' });
+  expect(outcome).toMatchObject({ kind: 'service', scopes: ['role:admin'], method: 'trusted' });
+  expect((await asAdmin('PATCH', '/api/people/mz_support', { password: 'a fine password' })).body['code']).toBe('NAME_RESERVED');
+  expect((await asAdmin('POST', '/api/keys', { name: 'k', person: 'mz_support' })).body['code']).toBe('NAME_RESERVED');
+  // They do not count as the admin who must stay.
+  const last = await asAdmin('PATCH', `/api/people/${world.name('admin')}`, { roles: ['reader'] });
+  expect(last.body['code']).toBe('LAST_ADMIN');
+});
+
+worldTest('a second start with another first password changes nothing', async ({ world }) => {
+  await using one = await world.start();
+  const before = await world.cluster.sql('SELECT * FROM auth.people');
+  await one.app.prepare({ name: world.name('admin'), password: 'quite another one', apiKey: undefined });
+  expect(await world.cluster.sql('SELECT * FROM auth.people')).toEqual(before);
+});
+
+worldTest('where all admins are lost, the first admin is made again at the next start', async ({ world }) => {
+  await using one = await world.start();
+  await world.cluster.sql("UPDATE auth.people SET roles = '{}', disabled = true");
+  await one.app.prepare({ name: world.name('admin'), password: 'quite another one', apiKey: undefined });
+  world.secrets.add('quite another one');
+  const principal = await world.session.verifyPassword({ name: world.name('admin'), password: 'quite another one' });
+  expect(principal.scopes).toEqual(['role:admin']);
+});
+
+worldTest('of password checks that do not fit, the rest are turned away at once and told when to come back', async ({ world }) => {
+  await using replica = await world.start();
+  const { verifyPassword } = authService.procedures;
+  const call = { remainingMs: verifyPassword.timeoutMs, fail: (code: string, options?: FailureOptions) => new Failure(code, options) };
+  const attempts = await Promise.allSettled(
+    Array.from({ length: 100 }, () => replica.app.handlers.verifyPassword({ name: 'nobody', password: 'some password' }, call as never)),
+  );
+  const failures = attempts.flatMap((attempt) => (attempt.status === 'rejected' && isFailure(attempt.reason) ? [attempt.reason] : []));
+  expect(failures).toHaveLength(100);
+  const turnedAway = failures.filter(({ code }) => code === 'UNAVAILABLE');
+  expect(turnedAway.length).toBeGreaterThan(0);
+  expect(turnedAway.length).toBeLessThanOrEqual(100 - 2 - 64);
+  expect(turnedAway.every(({ retryAfterSeconds }) => retryAfterSeconds === 1)).toBe(true);
+});
