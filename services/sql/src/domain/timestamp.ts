@@ -87,9 +87,9 @@ function writeIso(out: Output, bytes: Buffer, from: number, to: number): boolean
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** Months and days with the same separator: `SQL` (`/`), where the order is the session's, and `German` (`.`). */
-const NUMERIC = /^(?<first>\d\d)(?<separator>[/.])(?<second>\d\d)[/.](?<year>\d{4,}) (?<time>[\d:.]+)(?: ?(?<zone>[^ ]+))?(?<bc> BC)?$/;
+const NUMERIC = /^(?<first>\d\d)(?<separator>[/.])(?<second>\d\d)[/.](?<year>\d{4,}) (?<time>[\d:.]+)(?: ?(?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
 const NAMED =
-  /^[A-Z][a-z]{2} (?:(?<day1>\d\d) (?<month1>[A-Z][a-z]{2})|(?<month2>[A-Z][a-z]{2}) (?<day2>\d\d)) (?<time>[\d:.]+) (?<year>\d{4,})(?: (?<zone>[^ ]+))?(?<bc> BC)?$/;
+  /^[A-Z][a-z]{2} (?:(?<day1>\d\d) (?<month1>[A-Z][a-z]{2})|(?<month2>[A-Z][a-z]{2}) (?<day2>\d\d)) (?<time>[\d:.]+) (?<year>\d{4,})(?: (?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
 const TIME = /^(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/;
 const OFFSET = /^([+-])(\d\d)(?::?(\d\d))?(?::?(\d\d))?$/;
 

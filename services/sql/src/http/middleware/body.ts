@@ -43,8 +43,7 @@ export function takeBody(request: IncomingMessage): Promise<Buffer> {
   });
   request.once('close', () => {
     clearTimeout(timer);
-    // After the end this changes nothing.
-    reject(new Failure('INVALID_REQUEST', { detail: 'the body ended early' }));
+    if (!request.readableEnded) reject(new Failure('INVALID_REQUEST', { detail: 'the body ended early' }));
   });
   return promise;
 }
