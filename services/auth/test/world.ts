@@ -61,6 +61,7 @@ export interface Replica extends AsyncDisposable {
 
 export interface World {
   readonly cluster: Cluster;
+  readonly nats: { readonly url: string; credsFile(user: string): string };
   readonly edge: Client<typeof authService>;
   readonly session: Client<typeof authService>;
   readonly sql: Client<typeof authService>;
@@ -71,7 +72,7 @@ export interface World {
   readonly clock: { offsetMs: number; now(): number };
   /** A name that nobody else in the cluster has. */
   name(stem: string): string;
-  start(options?: Partial<AppOptions> & { adminName?: string }): Promise<Replica>;
+  start(options?: Partial<AppOptions> & { readonly databaseUrl?: string }): Promise<Replica>;
   /** Asks the administration door as a principal, signed for auth. */
   as(replica: Replica, principal: Principal): Ask;
 }
@@ -103,6 +104,7 @@ async function createWorld(postgres: TestPostgres, scope: AsyncDisposableStack):
 
   return {
     cluster,
+    nats: { url, credsFile },
     edge: edgeClient,
     session: createClient(session, authService),
     sql: createClient(sql, authService),
@@ -113,8 +115,9 @@ async function createWorld(postgres: TestPostgres, scope: AsyncDisposableStack):
     name: (stem) => `${stem}_${suffix}`,
     async start(options = {}) {
       const own = scope.use(new AsyncDisposableStack());
-      const database = own.use(openTestDatabase(cluster.url));
-      const rolesDatabase = own.use(openTestDatabase(cluster.url, 4));
+      const databaseUrl = options.databaseUrl ?? cluster.url;
+      const database = own.use(openTestDatabase(databaseUrl));
+      const rolesDatabase = own.use(openTestDatabase(databaseUrl, 4));
       const migrated = await migrate(database, await readMigrations(), deadlineIn(60_000));
       expect(migrated.kind).toBe('migrated');
       const opened = await openVault(createPgRootStore(database), { current: SEALING_KEY }, deadlineIn(60_000));
@@ -139,7 +142,7 @@ async function createWorld(postgres: TestPostgres, scope: AsyncDisposableStack):
         metrics: new Registry(),
         ...options,
       });
-      await app.prepare({ name: options.adminName ?? `admin_${suffix}`, password: ADMIN_PASSWORD, apiKey: undefined });
+      await app.prepare({ name: `admin_${suffix}`, password: ADMIN_PASSWORD, apiKey: undefined });
       const door = own.use(await openDoor(app.http, { host: '127.0.0.1', port: 0 }));
       own.use(serve(bus, authService, app.handlers, { log, metrics: new Registry(), replicaId: crypto.randomUUID() }));
       await bus.flush();
@@ -201,11 +204,12 @@ async function createCluster(postgres: TestPostgres): Promise<Cluster & AsyncDis
   };
 }
 
+const OUR_ROLES = `SELECT r.rolname FROM pg_roles r JOIN auth.roots m
+  ON shobj_description(r.oid, 'pg_authid') ~ ('^postern(-removed)?:' || m.id)`;
+
 async function dropRoles(client: pg.Client, login: string): Promise<void> {
-  const { rows } = await client.query(
-    `SELECT r.rolname FROM pg_roles r JOIN auth.roots m
-     ON shobj_description(r.oid, 'pg_authid') ~ ('^postern(-removed)?:' || m.id) WHERE to_regclass('auth.roots') IS NOT NULL`,
-  );
+  const { rows: made } = await client.query("SELECT WHERE to_regclass('auth.roots') IS NOT NULL");
+  const { rows } = made.length === 0 ? { rows: [] } : await client.query(OUR_ROLES);
   for (const role of [...rows.map((row) => String(row.rolname)), login].map((name) => pg.escapeIdentifier(name))) {
     await client.query(`DROP OWNED BY ${role} CASCADE`);
     await client.query(`DROP ROLE ${role}`);
