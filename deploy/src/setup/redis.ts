@@ -11,11 +11,10 @@ export const REDIS_SESSION = 'session';
 
 /** What a client does before it works: log in, name itself, ask how the server is. */
 const CONNECTING = '+auth +hello +ping +info +client|setname +client|id';
-/** Single keys, hashes, sets and sorted sets, expiry, and scripts, which see only what their caller may. */
+/** What session's stores call; a script sees only what its caller may. A new command there is added here. */
 const STORING =
-  '+get +set +del +unlink +exists +mget +incr +decr +incrby +expire +pexpire +expireat +pexpireat +ttl +pttl +persist ' +
-  '+hget +hset +hdel +hgetall +hmget +hincrby +sadd +srem +smembers +sismember +scard ' +
-  '+zadd +zrem +zrange +zrangebyscore +zremrangebyscore +zcard +zscore +multi +exec +discard +watch +unwatch +eval +evalsha +time';
+  '+get +set +del +exists +incr +pexpire +pttl +hget +hset +hmget +hincrby ' +
+  '+zadd +zrem +zrange +zcard +zscore +zremrangebyscore +eval +evalsha';
 
 /** The ACL file's text. It holds hashes of the secrets, and the default user is off. */
 export function redisAcl(secrets: Secrets['redis']): string {
