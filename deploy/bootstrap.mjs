@@ -339,8 +339,9 @@ function dependenciesAreCurrent(node) {
 function dependencyStamp(node) {
   const hash = createHash('sha256');
   const workspaces = ['services', 'packages'].flatMap((place) => foldersIn(join(root, place)));
-  const manifests = [root, ...workspaces, join(root, 'deploy'), join(root, 'e2e')].map((folder) => join(folder, 'package.json'));
-  for (const file of [join(root, 'pnpm-lock.yaml'), join(root, 'pnpm-workspace.yaml'), ...manifests.sort()]) {
+  const folders = [root, ...workspaces, join(root, 'deploy'), join(root, 'e2e')].sort((one, two) => (one < two ? -1 : 1));
+  const manifests = folders.map((folder) => join(folder, 'package.json'));
+  for (const file of [join(root, 'pnpm-lock.yaml'), join(root, 'pnpm-workspace.yaml'), ...manifests]) {
     if (existsSync(file)) hash.update(file.slice(root.length)).update('\0').update(readFileSync(file)).update('\0');
   }
   // Another Node has another binary interface; a moved folder has other links.

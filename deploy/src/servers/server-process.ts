@@ -13,7 +13,7 @@ export interface ServerProcess extends AsyncDisposable {
   /** Resolves when the process has ended, wanted or not. */
   readonly exited: Promise<void>;
   /** Stops it gently, then by force; twice is no error. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 export interface ServerCommand {

@@ -78,6 +78,7 @@ async function lock(lockFile: string, path: string): Promise<void> {
     }
     await putAside(lockFile, owner);
   }
+  throw new StartMistake(`${path} is being taken by several starts at once; try again`, EXIT_CONFIG);
 }
 
 /** Takes a dead owner's lock away; a lock that another start made meanwhile is put back. */
