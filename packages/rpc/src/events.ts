@@ -17,7 +17,7 @@ export function listen<E extends EventContract>(
 ): Disposable {
   const subscription = bus.subscribe(eventSubject(event), {
     callback: (error, message) => {
-      if (error !== null) return void log.error({ err: error }, 'subscription failed');
+      if (error !== null) return log.error({ err: error }, 'subscription failed');
       try {
         // The schema is the event's own, so its output is the event's payload.
         hear(event.payload.parse(message.json()) as PayloadOf<E>);

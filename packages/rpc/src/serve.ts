@@ -100,7 +100,7 @@ export function serve<S extends Service>(
       bus.subscribe(procedureSubject(service, name), {
         queue: service.name,
         callback: (error, message) => {
-          if (error !== null) return void options.log.error({ err: error }, 'subscription failed');
+          if (error !== null) return options.log.error({ err: error }, 'subscription failed');
           // An answer goes to an inbox: a caller may not make this service publish where only this service may.
           if (message.reply?.startsWith(INBOX_PREFIX) !== true) return;
           const work = answer(message).catch((cause: unknown) => options.log.error({ err: cause }, 'reply failed'));

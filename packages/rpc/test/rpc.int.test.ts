@@ -398,7 +398,7 @@ busTest('replicas answer PING, INFO and STATS of the NATS services protocol, one
   await using _two = serveStub(await bus('auth'), authService, handlers, { replicaId: two });
   const observer = await bus('observer');
   const pings = await observer.requestMany('$SRV.PING.auth', '', { strategy: 'count', maxMessages: 2, maxWait: 5_000 });
-  const ids: unknown[] = [];
+  const ids: string[] = [];
   for await (const message of pings) ids.push(message.json<{ id: string }>().id);
   expect(ids.toSorted()).toEqual([one, two].toSorted());
   const info = await observer.request(`$SRV.INFO.auth.${one}`);

@@ -24,7 +24,7 @@ export interface TestNats {
  * that service, once per call. All connections of a test are closed at its end, and no other worker hears them.
  */
 export const busTest = test
-  .extend('nats', { scope: 'file' }, async ({}): Promise<TestNats> => {
+  .extend('nats', { scope: 'file' }, async (): Promise<TestNats> => {
     const { url, credsDir } = await sharedNats();
     return { url, credsFile: (user) => join(credsDir, `${user}.creds`) };
   })

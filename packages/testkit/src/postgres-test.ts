@@ -28,6 +28,7 @@ export interface TestPostgres {
  * Tests with a real PostgreSQL: a database of its own for each file. Roles belong to the whole server and are shared with
  * files that run at the same time: give yours names that nobody else makes.
  */
+// oxlint-disable-next-line no-empty-pattern -- vitest reads a fixture's needs from the pattern, and this one has none
 export const postgresTest = test.extend('postgres', { scope: 'file' }, async ({}, { onCleanup }): Promise<TestPostgres> => {
   const { url: adminUrl } = await sharedPostgres();
   const scope = new AsyncDisposableStack();

@@ -11,6 +11,7 @@ export interface TestRedis {
 }
 
 /** Tests with a real Redis: an empty database of its own for each file. Users and scripts are shared with other files. */
+// oxlint-disable-next-line no-empty-pattern -- vitest reads a fixture's needs from the pattern, and this one has none
 export const redisTest = test.extend('redis', { scope: 'file' }, async ({}, { onCleanup }): Promise<TestRedis> => {
   const { url } = await sharedRedis();
   const own = new URL(url);

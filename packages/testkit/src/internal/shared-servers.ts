@@ -28,9 +28,9 @@ export interface StartedServer<Address> extends AsyncDisposable {
 
 /** One way to have the servers. Postgres and Redis answer an address; NATS one for each worker's own account. */
 export interface ServerSource {
-  postgres(): Promise<StartedServer<PostgresAddress>>;
-  redis(): Promise<StartedServer<RedisAddress>>;
-  nats(): Promise<StartedServer<readonly NatsAddress[]>>;
+  readonly postgres: () => Promise<StartedServer<PostgresAddress>>;
+  readonly redis: () => Promise<StartedServer<RedisAddress>>;
+  readonly nats: () => Promise<StartedServer<readonly NatsAddress[]>>;
 }
 
 export interface SharedServers extends AsyncDisposable {
@@ -54,7 +54,7 @@ export function createSharedServers(options: SharedServersOptions): SharedServer
     const started = await (await source)[server]();
     return scope.use(started).address;
   };
-  const started: { [K in keyof ServerSource]?: ReturnType<typeof start<K>> } = {};
+  const started: { -readonly [K in keyof ServerSource]?: ReturnType<typeof start<K>> } = {};
   return {
     async ask(server, worker) {
       const named = namedServer(server);
