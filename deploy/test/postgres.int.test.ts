@@ -9,13 +9,13 @@ import { findClusters } from './clusters.ts';
 
 const logins = { app_owner: 'owner-1', postern_auth: 'auth-1', postern_sql: 'sql-1' };
 
-describe.each(await findClusters())('on PostgreSQL $name', ({ start }) => {
+describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
   const scope = new AsyncDisposableStack();
   let cluster: Cluster;
 
   beforeAll(async () => {
     const folder = scope.use(await temporaryFolder());
-    cluster = scope.use(await start(folder.path));
+    cluster = scope.use(await kind.start(folder.path));
     // Three at once, as three replicas of a set-up job would.
     await Promise.all([1, 2, 3].map(() => setUpPostgres(cluster.url, logins)));
     await ask('postern_auth', 'auth-1', 'postern', [
@@ -100,14 +100,14 @@ describe.each(await findClusters())('on PostgreSQL $name', ({ start }) => {
     const change = (owner: string): Promise<string> =>
       ask('postgres', new URL(cluster.url).password, 'postgres', [`ALTER DATABASE app OWNER TO ${owner}`]);
     await change('postgres');
-    await expect(setUpPostgres(cluster.url, logins)).rejects.toThrow('belongs to "postgres"');
+    await expect(setUpPostgres(cluster.url, logins)).rejects.toThrow('does not belong to "app_owner"');
     await change('app_owner');
     await setUpPostgres(cluster.url, logins);
   });
 
   test('removal leaves the cluster as it was', async () => {
     const folder = scope.use(await temporaryFolder());
-    await using other = await start(folder.path);
+    await using other = await kind.start(folder.path);
     const before = await takeInventory(other.url);
     await setUpPostgres(other.url, logins);
     await removeFromPostgres(other.url, before);

@@ -35,7 +35,14 @@ verifies('secrets:silent', 'no secret of the set-up, of a person or of a stateme
   const token = session['cookie']?.split('=')[1] ?? '';
   const secrets = [
     ...(await mesh.secrets()),
-    ...[person.password, `${person.password}-new`, key, key.split('_').at(-1) ?? '', token, wrong, spoken, bound],
+    person.password,
+    `${person.password}-new`,
+    key,
+    key.split('_').at(-1) ?? '',
+    token,
+    wrong,
+    bound,
+    spoken,
     spoken.replaceAll('-', '_'),
   ];
   expect(secrets.length).toBeGreaterThan(15);

@@ -121,11 +121,11 @@ async function setSecret(cluster: Connection, login: string, secret: string): Pr
 
 async function makeDatabase(cluster: Connection, name: string, owner: string | undefined): Promise<void> {
   const { rows } = await cluster.query('SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = $1', [name]);
-  const found = rows[0]?.['owner'];
+  const [found] = rows;
   if (found === undefined) {
     const owned = owner === undefined ? '' : ` OWNER ${pg.escapeIdentifier(owner)}`;
     await cluster.query(`CREATE DATABASE ${pg.escapeIdentifier(name)}${owned} TEMPLATE template0 ENCODING 'UTF8'`);
-  } else if (owner !== undefined && found !== owner) {
-    throw new Error(`database "${name}" is there already and belongs to "${String(found)}", not to "${owner}"`);
+  } else if (owner !== undefined && found['owner'] !== owner) {
+    throw new Error(`database "${name}" is there already and does not belong to "${owner}"`);
   }
 }

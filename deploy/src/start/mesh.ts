@@ -144,7 +144,7 @@ async function commandOf({ service, name, edge, complete }: ReplicaPlan, { folde
       'src/main.ts',
     ],
     env: {
-      ...serviceEnvironment(service, join(folder.path, 'secrets'), servers, env),
+      ...serviceEnvironment(service, { secretsFolder: join(folder.path, 'secrets'), addresses: servers, given: env }),
       OPS_PORT: String(opsPort),
       ...(service === 'sql' && { SQL_SPOOL_DIR: env['SQL_SPOOL_DIR'] || (await spoolFolder(folder.path)) }),
       ...(edge !== undefined && { EDGE_LISTENERS_FILE: edge.listenersFile, EDGE_PORTS_FILE: edge.portsFile }),

@@ -1,3 +1,4 @@
+import type { ServiceName } from '@postern/contracts/mesh';
 import { expect, test } from 'vitest';
 
 import { serviceEnvironment } from './service-environment.ts';
@@ -17,8 +18,11 @@ const given = {
   LOG_LEVEL: 'warn',
 };
 
+const environmentOf = (service: ServiceName, own: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  serviceEnvironment(service, { secretsFolder: '/secrets', addresses, given: own });
+
 test('a service sees its own settings and the shared ones, and nothing of the other services', () => {
-  expect(serviceEnvironment('sql', '/secrets', addresses, given)).toEqual({
+  expect(environmentOf('sql', given)).toEqual({
     PATH: '/bin',
     LOG_LEVEL: 'warn',
     SQL_POOL_MAX: '7',
@@ -30,12 +34,12 @@ test('a service sees its own settings and the shared ones, and nothing of the ot
 
 test('no secret is in the environment of a service, only the names of files', () => {
   for (const service of ['edge', 'auth', 'session', 'sql'] as const) {
-    expect(JSON.stringify(serviceEnvironment(service, '/secrets', addresses, given))).not.toMatch(/superuser|secret@/);
+    expect(JSON.stringify(environmentOf(service, given))).not.toMatch(/superuser|secret@/);
   }
 });
 
 test('a secret that the caller sets takes the place of the generated file', () => {
-  const env = serviceEnvironment('sql', '/secrets', addresses, { SQL_DATABASE_URL: 'postgres://own' });
+  const env = environmentOf('sql', { SQL_DATABASE_URL: 'postgres://own' });
   expect(env).toMatchObject({ SQL_DATABASE_URL: 'postgres://own' });
   expect(env).not.toHaveProperty('SQL_DATABASE_URL_FILE');
 });

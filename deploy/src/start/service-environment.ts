@@ -49,12 +49,15 @@ const SECRET_FILES: Readonly<Record<ServiceName, Readonly<Record<string, string>
 /** Of the caller's variables, those that every service may see. */
 const SHARED = /^(PATH|TZ|TMPDIR|LOG_LEVEL|DRAIN_TIMEOUT_MS|NODE_EXTRA_CA_CERTS|OTEL_.*)$/;
 
-export function serviceEnvironment(
-  service: ServiceName,
-  secretsFolder: string,
-  addresses: MeshAddresses,
-  given: NodeJS.ProcessEnv,
-): NodeJS.ProcessEnv {
+export interface EnvironmentOptions {
+  readonly secretsFolder: string;
+  readonly addresses: MeshAddresses;
+  /** The caller's own variables. */
+  readonly given: NodeJS.ProcessEnv;
+}
+
+export function serviceEnvironment(service: ServiceName, options: EnvironmentOptions): NodeJS.ProcessEnv {
+  const { secretsFolder, addresses, given } = options;
   const own = new RegExp(`^${service.toUpperCase()}_`);
   const passed = Object.fromEntries(Object.entries(given).filter(([name]) => SHARED.test(name) || own.test(name)));
   const files = Object.entries(SECRET_FILES[service])

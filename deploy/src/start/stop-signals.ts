@@ -2,7 +2,7 @@
 export interface StopSignals {
   readonly stop: AbortSignal;
   /** Called at the second signal. */
-  onHurry(hurry: () => void): void;
+  readonly onHurry: (hurry: () => void) => void;
 }
 
 /** A terminal, npm and a process group may each pass the same wish on. */
