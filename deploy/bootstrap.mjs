@@ -228,7 +228,7 @@ async function wait(child) {
 /** Answers the Node to use, once it, pnpm and all dependencies are in place. */
 async function prepare() {
   const node = nodeInPlace();
-  if (node !== undefined && dependenciesAreCurrent(node)) return node;
+  if (node !== undefined && dependenciesAreCurrent()) return node;
   mkdirSync(toolchain, { recursive: true });
   const release = await takeLock(join(toolchain, 'lock'));
   try {
@@ -238,7 +238,7 @@ async function prepare() {
     // Both to their ends before the lock is given back, also if one fails.
     await Promise.allSettled(tools);
     const [ownNode] = await Promise.all(tools);
-    if (!dependenciesAreCurrent(ownNode)) await installDependencies(ownNode);
+    if (!dependenciesAreCurrent()) await installDependencies(ownNode);
     return ownNode;
   } finally {
     release();
@@ -327,16 +327,16 @@ async function toStandardError(command, args, options) {
 
 const stampFile = join(root, 'node_modules', '.postern-installed');
 
-function dependenciesAreCurrent(node) {
+function dependenciesAreCurrent() {
   try {
-    return readFileSync(stampFile, 'utf8') === dependencyStamp(node);
+    return readFileSync(stampFile, 'utf8') === dependencyStamp();
   } catch {
     return false;
   }
 }
 
 /** Everything that decides what is installed, as one hash. */
-function dependencyStamp(node) {
+function dependencyStamp() {
   const hash = createHash('sha256');
   const workspaces = ['services', 'packages'].flatMap((place) => foldersIn(join(root, place)));
   const folders = [root, ...workspaces, join(root, 'deploy'), join(root, 'e2e')].sort((one, two) => (one < two ? -1 : 1));
@@ -344,8 +344,8 @@ function dependencyStamp(node) {
   for (const file of [join(root, 'pnpm-lock.yaml'), join(root, 'pnpm-workspace.yaml'), ...manifests]) {
     if (existsSync(file)) hash.update(file.slice(root.length)).update('\0').update(readFileSync(file)).update('\0');
   }
-  // Another Node has another binary interface; a moved folder has other links.
-  return hash.update(`${root}\0${dirname(node)}\0${process.platform}-${process.arch}\0${PNPM_VERSION}`).digest('hex');
+  // A folder that was moved has links to where it was.
+  return hash.update(`${root}\0${process.platform}-${process.arch}\0${PNPM_VERSION}`).digest('hex');
 }
 
 const foldersIn = (place) => (existsSync(place) ? readdirSync(place).map((name) => join(place, name)) : []);
@@ -366,7 +366,7 @@ async function installDependencies(node) {
   const flags = ['--frozen-lockfile', '--reporter=append-only', '--config.confirm-modules-purge=false'];
   const status = await toStandardError(pnpm, ['install', ...flags], { cwd: root, env: environment(node, { CI: '1' }) });
   if (status !== 0) throw new Mistake('postern: pnpm install failed; see above');
-  writeFileSync(stampFile, dependencyStamp(node));
+  writeFileSync(stampFile, dependencyStamp());
 }
 
 /** One at a time, over processes. A lock whose holder has died is taken over. */

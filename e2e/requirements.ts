@@ -69,6 +69,11 @@ export const requirements = [
     behaviour: 'A supervisor that is killed leaves no process behind, and the next start works',
     source: 'README.md',
   },
+  {
+    id: 'start:given',
+    behaviour: 'Servers that are named are used, and an ephemeral start leaves nothing in them',
+    source: 'README.md',
+  },
   { id: 'start:restarts', behaviour: 'A service or server that dies is started again', source: 'README.md' },
 ] as const satisfies readonly Requirement[];
 

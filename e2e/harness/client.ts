@@ -82,7 +82,7 @@ export interface Person extends AsyncDisposable {
 type Group = 'reader' | 'writer' | 'admin' | 'agent';
 
 /** A person for one scenario. */
-export async function makePerson(mesh: Mesh, ...roles: readonly Group[]): Promise<Person> {
+export async function makePerson(mesh: Pick<Mesh, 'edges' | 'apiKey'>, ...roles: readonly Group[]): Promise<Person> {
   const name = `p_${randomBytes(5).toString('hex')}`;
   const password = randomBytes(12).toString('base64url');
   const [origin] = mesh.edges;

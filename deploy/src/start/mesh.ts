@@ -65,6 +65,7 @@ export async function openMesh(mesh: MeshOptions): Promise<Mesh> {
   const secrets = await keepSecrets(secretsFolder);
   const serversOptions = { folder: folder.path, secretsFolder, secrets, ephemeral: options.ephemeral, given, say };
   const servers = scope.use(await openServers(serversOptions));
+  if (given.postgresUrl !== undefined) await checkReach(given.postgresUrl);
   if (options.ephemeral && given.postgresUrl !== undefined) scope.use(await borrowCluster(given.postgresUrl));
   await setUpPostgres(servers.postgresUrl, loginsOf(secrets));
   await writeServiceUrls(secretsFolder, secrets, servers);
@@ -179,6 +180,15 @@ async function stopInOrder(replicas: readonly Replica[]): Promise<void> {
   const isEdge = (replica: Replica): boolean => /^edge(-\d+)?$/.test(replica.name);
   await Promise.all(replicas.filter(isEdge).map((replica) => replica.stop()));
   await Promise.all(replicas.filter((replica) => !isEdge(replica)).map((replica) => replica.stop()));
+}
+
+async function checkReach(postgresUrl: string): Promise<void> {
+  try {
+    await takeInventory(postgresUrl);
+  } catch (error) {
+    const { message, code } = error as NodeJS.ErrnoException;
+    throw new StartMistake(`POSTGRES_URL: the server cannot be asked: ${message || code || 'unknown'}`, 1);
+  }
 }
 
 /** A cluster that is not ours, for a while: what the mesh makes in it goes again. */
