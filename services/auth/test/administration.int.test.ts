@@ -276,6 +276,15 @@ worldTest('a person changes their own password with the one they have', async ({
   await world.session.verifyPassword({ name: person.name, password: newPassword });
 });
 
+worldTest('whoever holds a session cannot guess the password behind it: after ten failures even the right one has to wait', async ({ world }) => {
+  const { asPerson, person } = await people(world);
+  const change = (currentPassword: string) => asPerson('PATCH', '/api/me', { currentPassword, newPassword: 'and now another one' });
+  for (let failure = 0; failure < 10; failure += 1) expect((await change(`guess ${failure}`)).status).toBe(401);
+  const limited = await change(`${person.name} has one`);
+  expect([limited.status, limited.body['code']]).toEqual([429, 'TOO_MANY_ATTEMPTS']);
+  expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0);
+});
+
 worldTest('somebody who is gone since the assertion was signed is refused', async ({ world }) => {
   const { replica, asAdmin, person } = await people(world);
   const { assertion } = await world.edge.mint({ principal: person, audience: 'auth' });

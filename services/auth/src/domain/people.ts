@@ -1,6 +1,7 @@
 /** Administration of people. Whoever calls has been judged by {@link judgeActor}. */
 import type { GroupRole, Principal } from '@postern/contracts/common';
 
+import { createAttempts } from './attempts.ts';
 import type { EnrolmentTools } from './enrolment.ts';
 import { alignLogin, enrol } from './enrolment.ts';
 import { ownsCredentials } from './identities.ts';
@@ -45,7 +46,7 @@ type Unknown = { readonly kind: 'unknown' };
 export type Creation = Done | { readonly kind: 'taken' | 'reserved' | 'malformed' } | Weak | Crowded;
 export type Change = Done | Unknown | { readonly kind: 'lastAdmin' | 'unmanaged' | 'taken' } | Weak | Crowded;
 export type Removal = Done | Unknown | { readonly kind: 'lastAdmin' };
-export type PasswordChange = Done | { readonly kind: 'refused' } | Weak | Crowded;
+export type PasswordChange = Done | { readonly kind: 'refused' } | { readonly kind: 'limited'; readonly waitSeconds: number } | Weak | Crowded;
 
 export interface PeopleOptions extends EnrolmentTools {
   readonly directory: Directory;
@@ -58,6 +59,7 @@ export type People = ReturnType<typeof createPeople>;
 
 export function createPeople(options: PeopleOptions) {
   const { directory, desk, logins, clock, revocations } = options;
+  const attempts = createAttempts(clock);
   return {
     list: (deadline: Deadline, page: Page): Promise<readonly Person[]> => directory.at(deadline).people(page),
 
@@ -131,9 +133,14 @@ export function createPeople(options: PeopleOptions) {
       { currentPassword, newPassword }: { readonly currentPassword: string; readonly newPassword: string },
     ): Promise<PasswordChange> {
       const { id, name, passwordHash } = actor.person;
+      const waitSeconds = attempts.waitSeconds(id);
+      if (waitSeconds > 0) return { kind: 'limited', waitSeconds };
       const checked = await desk.verify(deadline, ownsCredentials(actor.person) ? passwordHash : null, currentPassword);
       if (checked.kind !== 'done') return checked;
-      if (!checked.value || passwordHash === null) return { kind: 'refused' };
+      if (!checked.value || passwordHash === null) {
+        attempts.failed(id);
+        return { kind: 'refused' };
+      }
       const hashed = await hashNew(desk, deadline, name, newPassword);
       if (hashed.kind !== 'done') return hashed;
       const changed = await directory.transact(deadline, async (transaction): Promise<PasswordChange> => {

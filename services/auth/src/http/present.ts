@@ -1,13 +1,20 @@
 import { authErrors } from '@postern/contracts/auth';
 import { edgeErrors } from '@postern/contracts/edge';
 import { Failure, isFailure } from '@postern/contracts/failure';
+import { sessionErrors } from '@postern/contracts/session';
 import type { Presented } from '@postern/service-kit/problem';
 import { presentProblem } from '@postern/service-kit/problem';
 
 const { ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE } = edgeErrors;
 
-/** What this door can answer; the edge answers the last three before it forwards, so they are seen here by callers from within. */
-const doorErrors = { ...authErrors, ROUTE_NOT_FOUND, METHOD_NOT_ALLOWED, BODY_TOO_LARGE };
+/** What this door can answer, in the words that other doors have for it. */
+const doorErrors = {
+  ...authErrors,
+  ROUTE_NOT_FOUND,
+  METHOD_NOT_ALLOWED,
+  BODY_TOO_LARGE,
+  TOO_MANY_ATTEMPTS: sessionErrors.TOO_MANY_ATTEMPTS,
+};
 
 export const present = (failure: Failure): Presented => presentProblem(failure, doorErrors);
 

@@ -18,6 +18,8 @@ export function meRoutes(people: People): Router {
           return void response.status(204).end();
         case 'refused':
           throw new Failure('CREDENTIAL_INVALID', { detail: 'the current password is not this one' });
+        case 'limited':
+          throw new Failure('TOO_MANY_ATTEMPTS', { retryAfterSeconds: change.waitSeconds });
         case 'weak':
           throw invalid('/newPassword', change.reason);
         case 'busy':
