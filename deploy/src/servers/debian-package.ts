@@ -25,10 +25,10 @@ export interface UnpackedProgram {
  * the package is unknown or out of reach.
  */
 export async function unpackDebianProgram(packageName: string, program: string): Promise<UnpackedProgram | undefined> {
-  if (findOnPath('apt-get') === undefined || findOnPath('dpkg') === undefined) return undefined;
   const folder = join(toolchainFolder(), 'debian', packageName);
   const known = unpacked(folder, program);
   if (known !== undefined) return known;
+  if (findOnPath('apt-get') === undefined || findOnPath('dpkg') === undefined) return undefined;
   await mkdir(dirname(folder), { recursive: true });
   const work = await mkdtemp(join(dirname(folder), '.unpacking-'));
   try {

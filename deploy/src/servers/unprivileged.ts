@@ -37,7 +37,7 @@ function lookUp(name: string): RunAs | undefined {
 /** Makes `folder` and gives it to the user, private to them; if they cannot get there, one below /var/tmp named after it. */
 export function ownedFolder(folder: string, runAs: RunAs): string {
   mkdirSync(dirname(folder), { recursive: true });
-  const reachable = canEnter(dirname(folder), runAs) ? folder : join(sharedFolder(), hashOf(folder));
+  const reachable = may('enter', dirname(folder), runAs) ? folder : join(sharedFolder(), hashOf(folder));
   mkdirSync(reachable, { recursive: true, mode: 0o700 });
   if (lstatSync(reachable).uid !== runAs.uid) chownSync(reachable, runAs.uid, runAs.gid);
   return reachable;
@@ -45,7 +45,7 @@ export function ownedFolder(folder: string, runAs: RunAs): string {
 
 /** The folder itself if the user can read it, else a copy at `copy`, where they can. */
 export function readableFolder(folder: string, copy: string, runAs: RunAs): string {
-  if (canEnter(folder, runAs)) return folder;
+  if (may('read', folder, runAs)) return folder;
   if (existsSync(copy)) return copy;
   sharedFolder();
   const unfinished = `${copy}.${process.pid}`;
@@ -74,5 +74,7 @@ function sharedFolder(): string {
 
 export const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 16);
 
-const canEnter = (folder: string, runAs: RunAs): boolean =>
-  spawnSync('/bin/sh', ['-c', 'cd "$0" && test -r .', folder], { ...runAs, cwd: '/', stdio: 'ignore' }).status === 0;
+const may = (what: 'enter' | 'read', folder: string, runAs: RunAs): boolean => {
+  const script = what === 'enter' ? 'cd "$0"' : 'cd "$0" && test -r .';
+  return spawnSync('/bin/sh', ['-c', script, folder], { ...runAs, cwd: '/', stdio: 'ignore' }).status === 0;
+};

@@ -7,8 +7,8 @@ import { isFree } from './ports.ts';
 import { listenerAddresses, listenerName, moveListeners } from './listeners.ts';
 import { EXIT_CONFIG, StartMistake } from './start-mistake.ts';
 
-/** What the edge writes to EDGE_PORTS_FILE: the port of each listener. */
-const Ports = z.record(z.string(), z.number().int());
+/** What the edge writes to EDGE_PORTS_FILE: the address of each listener. */
+const Addresses = z.record(z.string(), z.url());
 
 export interface EdgeFiles {
   readonly replica: number;
@@ -45,15 +45,11 @@ export async function prepareEdges(options: EdgesOptions): Promise<readonly Edge
 
 /** The addresses of a replica that listens. From now on it keeps its ports, also when it is started again. */
 export async function settleEdge({ replica, listenersFile, portsFile }: EdgeFiles): Promise<Readonly<Record<string, string>>> {
-  const ports = Ports.parse(JSON.parse(await readFile(portsFile, 'utf8')));
+  const addresses = Addresses.parse(JSON.parse(await readFile(portsFile, 'utf8')));
   const document = await readFile(listenersFile, 'utf8');
-  const settled = moveListeners(document, (name, wanted) => ports[name] ?? wanted);
+  const settled = moveListeners(document, (name, wanted) => Number(URL.parse(addresses[name] ?? '')?.port) || wanted);
   await writeFile(listenersFile, settled, { mode: 0o600 });
-  const addresses = listenerAddresses(settled).map(({ name, host, port, tls }) => {
-    const reachable = host === '0.0.0.0' || host === '[::]' || host === '' ? '127.0.0.1' : host;
-    return [listenerName(name, replica), `${tls ? 'https' : 'http'}://${reachable}:${port}`];
-  });
-  return Object.fromEntries(addresses) as Record<string, string>;
+  return Object.fromEntries(Object.entries(addresses).map(([name, address]) => [listenerName(name, replica), address]));
 }
 
 async function readDocument({ listenersFile, port }: EdgesOptions): Promise<string> {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 
 /** Only what is needed to move a listener; the edge itself judges the document. */
 const Movable = z.looseObject({
-  http: z.record(z.string(), z.looseObject({ addr: z.string(), enable_tls: z.unknown().optional() })),
+  http: z.record(z.string(), z.looseObject({ addr: z.string() })),
 });
 
 /** Which port a listener of that name, whose document says `wanted`, is to take. */
@@ -26,16 +26,15 @@ export interface ListenerAddress {
   readonly name: string;
   readonly host: string;
   readonly port: number;
-  readonly tls: boolean;
 }
 
 /** Where a document's listeners listen; nothing for one that is not understood. */
 export function listenerAddresses(text: string): readonly ListenerAddress[] {
   const document = Movable.safeParse(parseJson(text));
-  return Object.entries(document.data?.http ?? {}).flatMap(([name, { addr, enable_tls: tls }]) => {
+  return Object.entries(document.data?.http ?? {}).flatMap(([name, { addr }]) => {
     const colon = addr.lastIndexOf(':');
     const port = Number(addr.slice(colon + 1));
-    return colon === -1 || !Number.isInteger(port) ? [] : [{ name, host: addr.slice(0, colon), port, tls: tls === true }];
+    return colon === -1 || !Number.isInteger(port) ? [] : [{ name, host: addr.slice(0, colon), port }];
   });
 }
 
