@@ -146,4 +146,12 @@ export class Output {
     this.position = 0;
     return chunks;
   }
+
+  /** Takes back what was handed over last: it is held again. Nothing may have been written since. */
+  putBack(chunks: readonly Buffer[]): void {
+    assert(this.heldBytes === 0);
+    this.#full = [...chunks];
+    this.#fullBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    this.#takenBytes -= this.#fullBytes;
+  }
 }

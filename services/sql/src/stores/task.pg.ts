@@ -394,6 +394,8 @@ export class Task implements Exchange {
       this.#spool ??= await openSpool(this.#limits.spoolFolder);
       await this.#spool.write(at, chunks);
     } catch (error) {
+      // Entries before the one that fails may be among them.
+      this.#out.putBack(chunks);
       await this.#discard(spoolError(error));
     }
   }

@@ -1,0 +1,184 @@
+/** Every kind of value, from the server itself to the JSON text of the answer. */
+import { describe, expect } from 'vitest';
+
+import { sqlTest as test } from './sql-test.ts';
+
+/** The JSON text of the one value that `expression` has. */
+const table: readonly (readonly [expression: string, json: string])[] = [
+  ['true', 'true'],
+  ['false', 'false'],
+  ['null::int', 'null'],
+  ['3::int2', '"3"'],
+  ['3', '"3"'],
+  ['9007199254740993', '"9007199254740993"'],
+  ['-9223372036854775808', '"-9223372036854775808"'],
+  ['1.10::numeric', '"1.10"'],
+  ['1e20::numeric', '"100000000000000000000"'],
+  ["'NaN'::numeric", '"NaN"'],
+  ["'-Infinity'::numeric", '"-Infinity"'],
+  ['4294967295::oid', '"4294967295"'],
+  ["'pg_class'::regclass", '"1259"'],
+  ["'pg_catalog.pg_class'::regclass", '"1259"'],
+  ['0::regclass', '"0"'],
+  ["'int4'::regtype", '"23"'],
+  ["'int4[]'::regtype", '"1007"'],
+  ["'timestamp with time zone'::regtype", '"1184"'],
+  ["'now'::regproc", '"1299"'],
+  ["array['pg_class'::regclass, 'pg_type'::regclass]", '["1259","1247"]'],
+  [`'r'::"char"`, '"r"'],
+  ['1::float8', '"1.0"'],
+  ['0.1::float8', '"0.1"'],
+  ['0.1::float4', '"0.1"'],
+  ['1e300::float8', '"1e+300"'],
+  ["'NaN'::float8", '"NaN"'],
+  ["'Infinity'::float8", '"Infinity"'],
+  ["'-Infinity'::float4", '"-Infinity"'],
+  ["'a\"b\\c'::text", '"a\\"b\\\\c"'],
+  ["E'\\n\\u0001é😀'", '"\\n\\u0001é😀"'],
+  ["'ab'::char(4)", '"ab  "'],
+  ["'ab'::varchar", '"ab"'],
+  ["'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid", '"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"'],
+  ["'1 day 2 hours'::interval", '"1 day 02:00:00"'],
+  ["'2023-12-19'::date", '"2023-12-19"'],
+  ["'12:30:00.5'::time", '"12:30:00.5"'],
+  ["'[1,5)'::int4range", '"[1,5)"'],
+  ["'{[1,3)}'::int4multirange", '"{[1,3)}"'],
+  ["'=r/postgres'::aclitem", '"=r/postgres"'],
+  ["'10.0.0.1/8'::inet", '"10.0.0.1/8"'],
+  ["timestamp '2023-12-19 12:30:37.123056'", '"1702989037123.056"'],
+  ["timestamptz '2023-12-19 12:30:37.123056+02'", '"1702981837123.056"'],
+  ["timestamp 'epoch'", '"0.000"'],
+  ["timestamp '1969-12-31 23:59:59.999999'", '"-0.001"'],
+  ["timestamp '0044-03-15 12:00:00 BC'", '"-63517780800000.000"'],
+  ["timestamp '294276-12-31 23:59:59.999999'", '"9224318015999999.999"'],
+  ["timestamptz 'infinity'", '"Infinity"'],
+  ["timestamp '-infinity'", '"-Infinity"'],
+  ["'\\x00ff10'::bytea", '[0,255,16]'],
+  ["''::bytea", '[]'],
+  [`'{"a": 1.10, "b": [1e2, null, "x"]}'::jsonb`, '{"a": 1.10, "b": [100, null, "x"]}'],
+  ["'1.10'::jsonb", '"1.10"'],
+  ["'null'::jsonb", 'null'],
+  [`'"x"'::jsonb`, '"x"'],
+  [`'{"z":1,"a":1.0}'::json`, '{"z":1,"a":1.0}'],
+  ['array[1]', '["1"]'],
+  ['array[[1,2],[3,null]]', '[["1","2"],["3",null]]'],
+  ["'{}'::text[]", '[]'],
+  ["'[2:3]={1,2}'::int[]", '["1","2"]'],
+  [`array['a,b', 'NULL', '"', '\\', '{', '']`, '["a,b","NULL","\\"","\\\\","{",""]'],
+  ["array['\\x01'::bytea]", '[[1]]'],
+  ["array['{\"a\":1}'::jsonb]", '[{"a": 1}]'],
+  ["array[timestamp 'epoch']", '["0.000"]'],
+  ["array['10.0.0.1'::inet]", '["10.0.0.1"]'],
+  ["array[box '(1,1),(0,0)', box '(2,2),(1,1)']", '["(1,1),(0,0)","(2,2),(1,1)"]'],
+  ["row(1, 'x')", '"(1,x)"'],
+];
+
+describe('in both modes', () => {
+  test.for(table)('%s is %s', async ([expression, json], { sql, alice }) => {
+    const query = `select ${expression} as v`;
+    for (const body of [{ query }, { queries: [{ query }] }]) {
+      const { text } = await sql.send(alice, body);
+      expect(text.slice(text.indexOf('"rows":') + 7, text.lastIndexOf(',"tag":'))).toBe(`[[${json}]]`);
+      expect(() => JSON.parse(text) as unknown).not.toThrow();
+    }
+  });
+});
+
+test("a value does not depend on what the session prints by", async ({ sql, alice }) => {
+  const value = "timestamptz '2023-07-19 12:30:37.123056+00', timestamp '2023-07-19 12:30:37.123056', 0.1::float8, '\\x5c00'::bytea, 'ab'::bytea";
+  const expected = [['1689769837123.056', '1689769837123.056', '0.1', [92, 0], [97, 98]]];
+  for (const style of ['ISO', 'SQL, DMY', 'SQL, MDY', 'German', 'Postgres, MDY', 'Postgres, DMY']) {
+    for (const zone of ['UTC', 'Asia/Tokyo', 'America/New_York', 'Europe/Berlin', 'Asia/Kathmandu']) {
+      const set = `set datestyle = ${style}; set timezone = '${zone}'; set bytea_output = escape; set extra_float_digits = 0`;
+      const entries = await sql.simple(alice, `${set}; select ${value}`);
+      expect(entries.at(-1)?.rows, `${style} in ${zone}`).toEqual(expected);
+      const later = await sql.extended(alice, [`set datestyle = ${style}`], [`set timezone = '${zone}'`], [`select ${value}`]);
+      expect(later.at(-1)?.rows, `${style} in ${zone}, later`).toEqual(expected);
+    }
+  }
+});
+
+test('composite types are objects, with their own types inside, also just after a change', async ({ sql, alice }) => {
+  await sql.simple(
+    alice,
+    `create type val_point as (x int, "Y ""y""" float8);
+     create type val_mood as enum ('fine', 'so so');
+     create domain val_positive as int check (value > 0);
+     create domain val_list as int[];
+     create table val_t (id val_positive, at timestamptz, p val_point, ps val_point[], mood val_mood, moods val_mood[], list val_list, j jsonb)`,
+  );
+  await sql.simple(
+    alice,
+    `insert into val_t values (1, 'epoch', (1, 2), array[(3, 4)::val_point, null], 'so so', array['fine', 'so so']::val_mood[], '{1,2}', '{"a":1}')`,
+  );
+  const object = {
+    id: '1',
+    at: '0.000',
+    p: { x: '1', 'Y "y"': '2.0' },
+    ps: [{ x: '3', 'Y "y"': '4.0' }, null],
+    mood: 'so so',
+    moods: ['fine', 'so so'],
+    list: ['1', '2'],
+    j: { a: 1 },
+  };
+  const [entry] = await sql.simple(alice, 'select val_t, array[val_t], p, mood, list from val_t');
+  expect(entry?.rows).toEqual([[object, [object], object.p, 'so so', ['1', '2']]]);
+  await sql.simple(alice, 'alter table val_t drop column ps, drop column moods, drop column mood, drop column list; alter table val_t add column n int default 7');
+  await sql.simple(alice, 'alter table val_t rename column at to moment');
+  const [changed] = await sql.simple(alice, 'select val_t from val_t');
+  expect(changed?.rows).toEqual([[{ id: '1', moment: '0.000', p: object.p, j: { a: 1 }, n: '7' }]]);
+});
+
+test('a type that no other session can see yet is shown as text', async ({ sql, alice }) => {
+  // Large enough to be on its way before the string ends, and with it the transaction that made the type.
+  const rows = "select row(1)::val_fresh, repeat('x', 10000) from generate_series(1, 2)";
+  const entries = await sql.simple(alice, `create type val_fresh as (a int); ${rows}; select pg_sleep(1)`);
+  expect(entries[1]?.rows?.map((row) => row[0])).toEqual(['(1)', '(1)']);
+});
+
+test('a name that two objects have is left as the server prints it', async ({ sql, alice, database }) => {
+  await database.query('create schema val_one; create schema val_two; create table val_one.val_twice (); create table val_two.val_twice ()');
+  await database.query(`grant usage on schema val_one, val_two to ${alice.name}`);
+  const entries = await sql.simple(alice, "set search_path = val_one; select 'val_twice'::regclass, 'val_one.val_twice'::regclass, 'val_two.val_twice'::regclass");
+  const row = entries[1]?.rows?.[0];
+  expect(row?.slice(0, 2)).toEqual(['val_twice', 'val_twice']);
+  expect(row?.[2]).toMatch(/^\d+$/);
+});
+
+test('many names are looked up once each', async ({ sql, alice }) => {
+  const [entry] = await sql.simple(alice, 'select oid, oid::regclass from pg_class where relnamespace = 11 order by 1');
+  expect(entry?.rows?.length).toBeGreaterThan(100);
+  for (const [oid, name] of entry?.rows ?? []) expect(name).toBe(oid);
+});
+
+test('a column says its type, its length and its modifier', async ({ sql, alice }) => {
+  const [entry] = await sql.simple(alice, `select 1::numeric(10,2) as n, 'x'::varchar(5) as "é ""v""", null as u, 1::int2 as s`);
+  expect(entry?.desc).toEqual({
+    columns: [
+      { name: 'n', type_oid: 1700, type_len: -1, type_mod: 655366 },
+      { name: 'é "v"', type_oid: 1043, type_len: -1, type_mod: 9 },
+      { name: 'u', type_oid: 25, type_len: -1, type_mod: -1 },
+      { name: 's', type_oid: 21, type_len: 2, type_mod: -1 },
+    ],
+  });
+});
+
+test('a row without columns and a thousand columns are rows', async ({ sql, alice }) => {
+  const [none, many] = await sql.simple(alice, `select from generate_series(1, 2); select ${Array.from({ length: 1_000 }, (_, at) => at).join(', ')}`);
+  expect(none).toMatchObject({ rows: [[], []], tag: 'SELECT 2', desc: { columns: [] } });
+  expect(many?.rows).toEqual([Array.from({ length: 1_000 }, (_, at) => String(at))]);
+});
+
+/** Larger than any message may be held: the value passes through in pieces. */
+test('values of many megabytes come out as they went in', async ({ sql, alice }) => {
+  const entries = await sql.simple(
+    alice,
+    `select repeat('a"é', 500000), decode(repeat('00ff', 300000), 'hex'), jsonb_build_object('k', repeat('x', 400000)), array(select generate_series(1, 200000)), null, 7`,
+  );
+  const [text, bytes, object, array, nothing, seven] = entries[0]?.rows?.[0] ?? [];
+  expect(text).toBe('a"é'.repeat(500_000));
+  expect(bytes).toEqual(Array.from({ length: 600_000 }, (_, at) => (at % 2) * 255));
+  expect(object).toEqual({ k: 'x'.repeat(400_000) });
+  expect(array).toEqual(Array.from({ length: 200_000 }, (_, at) => String(at + 1)));
+  expect([nothing, seven]).toEqual([null, '7']);
+});
