@@ -10,9 +10,13 @@ export interface TestRedis {
   readonly client: Redis;
 }
 
-/** Tests with a real Redis: an empty database of its own for each file. Users and scripts are shared with other files. */
+interface Cleanup {
+  readonly onCleanup: (cleanup: () => void | Promise<void>) => void;
+}
+
+/** The value of {@link redisTest}, for tests that also have others: `busTest.extend('redis', { scope: 'file' }, redisFixture)`. */
 // oxlint-disable-next-line no-empty-pattern -- vitest reads a fixture's needs from the pattern, and this one has none
-export const redisTest = test.extend('redis', { scope: 'file' }, async ({}, { onCleanup }): Promise<TestRedis> => {
+export const redisFixture = async ({}: object, { onCleanup }: Cleanup): Promise<TestRedis> => {
   const { url } = await sharedRedis();
   const own = new URL(url);
   own.pathname = `/${await takeDatabase(url)}`;
@@ -23,7 +27,10 @@ export const redisTest = test.extend('redis', { scope: 'file' }, async ({}, { on
   });
   await client.flushdb();
   return { url: own.href, client };
-});
+};
+
+/** Tests with a real Redis: an empty database of its own for each file. Users and scripts are shared with other files. */
+export const redisTest = test.extend('redis', { scope: 'file' }, redisFixture);
 
 /** Databases are given out in turn, never the first, where the turn itself is kept. */
 async function takeDatabase(url: string): Promise<number> {

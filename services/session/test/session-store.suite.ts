@@ -83,9 +83,7 @@ export const sessionStoreSuite: Readonly<Record<string, Case>> = {
 
   'leaves no session alive when renewals and an end of all run side by side': async (store, clock) => {
     const principal = somebody();
-    const sessions = await Promise.all(
-      Array.from({ length: 20 }, async () => current(store, newSession(clock, { principal }))),
-    );
+    const sessions = await Promise.all(Array.from({ length: 20 }, async () => current(store, newSession(clock, { principal }))));
     await Promise.all(sessions.map((given) => store.create(given)));
     const renewals = sessions.flatMap((given, index) =>
       Array.from({ length: 5 }, (_, round) => {

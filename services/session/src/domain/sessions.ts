@@ -71,8 +71,7 @@ export interface SessionsOptions {
 export function createSessions({ store, policy, clock, tellEnded }: SessionsOptions): Sessions {
   const absoluteEndMs = ({ createdAtMs, principal }: StoredSession): number =>
     Math.min(createdAtMs + policy.absoluteMs, principal.expiresAt > 0 ? principal.expiresAt * 1_000 : Infinity);
-  const endsAtMs = (stored: StoredSession): number =>
-    Math.min(absoluteEndMs(stored), stored.lastActivityAtMs + policy.idleMs);
+  const endsAtMs = (stored: StoredSession): number => Math.min(absoluteEndMs(stored), stored.lastActivityAtMs + policy.idleMs);
   const hasEnded = (stored: StoredSession, nowMs: number): boolean => nowMs > endsAtMs(stored);
   const forgetAtMs = (stored: StoredSession): number => endsAtMs(stored) + FORGET_AFTER_MS;
   const present = (stored: StoredSession): LiveSession => ({
