@@ -1,0 +1,135 @@
+/** Ports in, request handlers out: what all listeners share. */
+import type { ServiceName } from '@postern/contracts/mesh';
+import { ANNOUNCE_EXPIRY_MS } from '@postern/contracts/mesh';
+import type { Agent, IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+
+import { createCorsRules } from './domain/cors.ts';
+import { cookieName } from './domain/credentials.ts';
+import { createIdentify } from './domain/identity.ts';
+import type { Listener } from './domain/listeners.ts';
+import { createAssertionMemory, createIdentityMemory } from './domain/memory.ts';
+import type { Clock, Credentials, Logins, Mint, Revocation, TokenVerifier, Upstream } from './domain/ports.ts';
+import { createReplicas } from './domain/replicas.ts';
+import type { Replicas } from './domain/replicas.ts';
+import { createMatcher } from './domain/routes.ts';
+import type { Entrance } from './http/exchange.ts';
+import { canHold, forward } from './http/forward.ts';
+import { createGate } from './http/gate.ts';
+import { createLocal } from './http/local.ts';
+import { createObserve } from './http/observe.ts';
+import { routeTable } from './http/route-table.ts';
+import type { Build } from './http/routes/home.ts';
+import { createReadiness } from './http/readiness.ts';
+
+export interface AppOptions {
+  readonly credentials: Credentials;
+  readonly logins: Logins;
+  readonly mint: Mint;
+  readonly upstream: Upstream;
+  /** Connections of streamed bodies. */
+  readonly agent: Agent;
+  readonly verifierFor: (listener: Listener) => TokenVerifier | undefined;
+  readonly corsOrigins: readonly string[];
+  readonly isBusUp: () => boolean;
+  readonly metrics: Registry;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly build: Build;
+}
+
+export interface App {
+  readonly replicas: Pick<Replicas, 'hear'>;
+  forget(revocation: Revocation): void;
+  /** News may have been missed: nothing that is remembered counts any more. */
+  forgetAll(): void;
+  isReady(): boolean;
+  /** Nobody waits for readiness any longer. */
+  drain(): void;
+  entrance(listener: Listener, isDraining: () => boolean): Handle;
+}
+
+export type Handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
+
+/** An answer of auth or session is remembered this long; revocations are heard sooner. */
+const IDENTITY_MS = 5_000;
+const REMEMBERED_MAX = 10_000;
+
+/** SQL can be served when all of these can. */
+const NEEDED: readonly ServiceName[] = ['auth', 'session', 'sql'];
+
+export function createApp(options: AppOptions): App {
+  const { clock, log, metrics, isBusUp, upstream, agent } = options;
+  const identities = createIdentityMemory({ clock, ttlMs: IDENTITY_MS, max: REMEMBERED_MAX });
+  const assertions = createAssertionMemory(options.mint, { clock, max: REMEMBERED_MAX });
+  const replicas = createReplicas(clock, ANNOUNCE_EXPIRY_MS);
+  const readiness = createReadiness(() => isBusUp() && NEEDED.every((service) => replicas.hasReady(service)));
+  const forget = (revocation: Revocation): void => {
+    identities.forget(revocation);
+    assertions.forget(revocation);
+  };
+  const local = createLocal({
+    logins: forgettingLogins(options.logins, forget),
+    metrics,
+    readiness,
+    routeTable,
+    build: options.build,
+    uploads: { replicas, assertions, agent },
+    log,
+  });
+  const gate = createGate({
+    cors: createCorsRules(options.corsOrigins),
+    identify: createIdentify(options.credentials, identities),
+    replicas,
+    isBusUp,
+    observe: createObserve(metrics, log),
+    log,
+    serve(exchange) {
+      const target = exchange.route?.target;
+      if (target !== undefined && 'service' in target && canHold(exchange)) {
+        return forward(exchange, target.service, { upstream, replicas, assertions });
+      }
+      return void local(exchange.request, exchange.response);
+    },
+  });
+  return {
+    replicas: {
+      hear(announced) {
+        replicas.hear(announced);
+        readiness.changed();
+      },
+    },
+    forget,
+    forgetAll() {
+      identities.clear();
+      assertions.clear();
+    },
+    isReady: readiness.isReady,
+    drain: readiness.drain,
+    entrance(listener, isDraining) {
+      const entrance: Entrance = {
+        listener,
+        match: createMatcher(routeTable, listener),
+        cookieName: cookieName(listener.tls),
+        verifier: listener.kind === 'Oidc' ? options.verifierFor(listener) : undefined,
+        isDraining,
+      };
+      return (request, response, expectsContinue) => gate(entrance, request, response, expectsContinue);
+    },
+  };
+}
+
+/** What is ended here is forgotten here at once, before the answer; other replicas hear of it on the bus. */
+const forgettingLogins = (logins: Logins, forget: (revocation: Revocation) => void): Logins => ({
+  ...logins,
+  async revoke(principalId, id) {
+    const ended = await logins.revoke(principalId, id);
+    forget({ principalId, sessionId: id });
+    return ended;
+  },
+  async revokeAll(principalId) {
+    await logins.revokeAll(principalId);
+    forget({ principalId });
+  },
+});

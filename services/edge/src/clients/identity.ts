@@ -1,0 +1,99 @@
+/** The questions the edge asks auth and session, with their declared failures as verdicts. */
+import type { authService } from '@postern/contracts/auth';
+import type { Principal } from '@postern/contracts/common';
+import { Failure, isFailure } from '@postern/contracts/failure';
+import type { sessionService } from '@postern/contracts/session';
+import type { Client } from '@postern/rpc/client';
+
+import { OIDC_REASONS } from '../domain/oidc.ts';
+import type { Credentials, Logins, Mint, Verdict } from '../domain/ports.ts';
+
+export type AuthClient = Client<typeof authService>;
+export type SessionClient = Client<typeof sessionService>;
+
+const SHOWN: ReadonlySet<string> = new Set<string>(Object.values(OIDC_REASONS));
+
+/** Any other failure (a server that is away) is not a verdict: it is thrown on. */
+async function verdict(asked: Promise<Principal>): Promise<Verdict> {
+  try {
+    return { kind: 'principal', principal: await asked };
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    switch (error.code) {
+      case 'CREDENTIAL_INVALID':
+      case 'LOGIN_REFUSED':
+      case 'NAME_RESERVED':
+      case 'LOGIN_DENIED':
+      // What does not fit the schema (a name, a password, a token) stands for nobody.
+      case 'INVALID_REQUEST':
+        return { kind: 'refused' };
+      case 'SESSION_UNKNOWN':
+        return { kind: 'unknown' };
+      case 'SESSION_EXPIRED':
+        return { kind: 'expired' };
+      case 'TOO_MANY_ATTEMPTS':
+        return { kind: 'locked', retryAfterSeconds: error.retryAfterSeconds ?? 60 };
+      default:
+        throw error;
+    }
+  }
+}
+
+export function createCredentials(auth: AuthClient, session: SessionClient): Credentials {
+  return {
+    checkPassword: (attempt) => verdict(session.authenticate(attempt)),
+    checkApiKey: (key) => verdict(auth.verifyApiKey({ key })),
+    resolveSession: (token) => verdict(session.resolve({ token }).then(({ principal }) => principal)),
+    trust: (name) => verdict(auth.trust({ name })),
+    async admitExternal({ issuer, subject, name, groups, expiresAt }) {
+      const claims = { issuer, subject, name, expiresAt, ...(groups !== undefined && { groups: [...groups] }) };
+      let reason: string | undefined;
+      const asked = auth.admitExternal(claims).catch((error: unknown) => {
+        if (isFailure(error, 'LOGIN_DENIED')) {
+          reason = error.detail !== undefined && SHOWN.has(error.detail) ? error.detail : OIDC_REASONS.wrongUser;
+        }
+        throw error;
+      });
+      const answer = await verdict(asked);
+      return answer.kind === 'refused' && reason !== undefined ? { kind: 'refused', reason } : answer;
+    },
+  };
+}
+
+export function createLogins(session: SessionClient): Logins {
+  return {
+    async login({ name, password, client, replaces }) {
+      try {
+        const { token } = await session.login({ name, password, client, ...(replaces !== undefined && { replaces }) });
+        return { kind: 'opened', token };
+      } catch (error) {
+        if (isFailure(error, 'LOGIN_REFUSED') || isFailure(error, 'INVALID_REQUEST')) return { kind: 'refused' };
+        if (isFailure(error, 'TOO_MANY_ATTEMPTS')) return { kind: 'locked', retryAfterSeconds: error.retryAfterSeconds ?? 60 };
+        throw error;
+      }
+    },
+    logout: async (token) => void (await session.logout({ token })),
+    list: async (principalId) => (await session.list({ principalId })).sessions,
+    async revoke(principalId, id) {
+      try {
+        await session.revoke({ principalId, id });
+        return true;
+      } catch (error) {
+        if (isFailure(error, 'SESSION_NOT_FOUND') || isFailure(error, 'INVALID_REQUEST')) return false;
+        throw error;
+      }
+    },
+    revokeAll: async (principalId) => void (await session.revokeAll({ principalId })),
+  };
+}
+
+/** The alphabet of a compact JWS: nothing of it can break out of a header line. */
+const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
+export const createMint =
+  (auth: AuthClient): Mint =>
+  async (principal, audience) => {
+    const minted = await auth.mint({ principal, audience });
+    if (!COMPACT_JWS.test(minted.assertion)) throw new Failure('INTERNAL', { cause: 'the assertion is not a compact JWS' });
+    return minted;
+  };

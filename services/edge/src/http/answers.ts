@@ -1,0 +1,84 @@
+/** How the edge's own answers are written; the only place where a failure becomes a status. */
+import { authErrors } from '@postern/contracts/auth';
+import { edgeErrors } from '@postern/contracts/edge';
+import type { Failure } from '@postern/contracts/failure';
+import { sessionErrors } from '@postern/contracts/session';
+import type { Presented } from '@postern/service-kit/problem';
+import { presentProblem } from '@postern/service-kit/problem';
+
+import type { Headers } from '../domain/cors.ts';
+import type { Exchange } from './exchange.ts';
+
+const table = { ...authErrors, ...sessionErrors, ...edgeErrors };
+
+export const presentFailure = (failure: Failure, requestId?: string): Presented => presentProblem(failure, table, requestId);
+
+export interface Answer {
+  readonly status: number;
+  readonly headers?: Headers;
+  readonly body?: string;
+  /** The connection cannot carry another request. */
+  readonly close?: boolean;
+}
+
+const TEXT: Headers = [['content-type', 'text/plain; charset=utf-8']];
+
+export const text = (status: number, body: string, headers: Headers = []): Answer => ({
+  status,
+  headers: [...TEXT, ['cache-control', 'no-store'], ...headers],
+  body,
+});
+
+/** Headers of every answer, the edge's own and forwarded ones, flat as `writeHead` takes them. */
+export function commonHeaders(exchange: Exchange, close: boolean): string[] {
+  const flat = ['x-request-id', exchange.requestId, 'x-content-type-options', 'nosniff'];
+  for (const [name, value] of exchange.always) flat.push(name, value);
+  if (close || exchange.entrance.isDraining()) flat.push('connection', 'close');
+  return flat;
+}
+
+/** A body up to this size that was not wanted is read and thrown away; beyond it the connection is closed. */
+const DISCARD_BYTES_MAX = 65_536;
+const LINGER_BYTES_MAX = 16 * 1_048_576;
+const LINGER_MS = 2_000;
+
+export function send(exchange: Exchange, { status, headers = [], body = '', close = false }: Answer): void {
+  const { request, response } = exchange;
+  if (response.headersSent || response.destroyed) return void response.destroy();
+  const unread = !request.complete && !isSmall(exchange);
+  const flat = commonHeaders(exchange, close || unread);
+  for (const [name, value] of headers) flat.push(name, value);
+  flat.push('content-length', String(Buffer.byteLength(body)));
+  response.writeHead(status, flat);
+  if (!unread) return void response.end(request.method === 'HEAD' ? undefined : body);
+  // The client is still sending. It reads the answer only if the connection is not reset under it.
+  response.write(body);
+  linger(exchange);
+}
+
+function isSmall({ head }: Exchange): boolean {
+  return !head.has('transfer-encoding') && Number(head.get('content-length') ?? 0) <= DISCARD_BYTES_MAX;
+}
+
+function linger({ request, response, expectsContinue }: Exchange): void {
+  if (expectsContinue) return void response.end();
+  let bytes = 0;
+  const end = (): void => {
+    clearTimeout(late);
+    response.end();
+  };
+  const late = setTimeout(end, LINGER_MS);
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > LINGER_BYTES_MAX) end();
+  });
+  request.once('end', end);
+  request.once('close', end);
+  request.resume();
+}
+
+/** Answers a failure as a problem document. */
+export function sendFailure(exchange: Exchange, failure: Failure, extra: Headers = [], close = false): void {
+  const { status, headers, body } = presentFailure(failure, exchange.requestId);
+  send(exchange, { status, headers: [...Object.entries(headers), ...extra], body, close });
+}

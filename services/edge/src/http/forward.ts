@@ -1,0 +1,201 @@
+/** Forwards a request whose body fits into memory, or that has none; the hot path, below Express. */
+import { Failure } from '@postern/contracts/failure';
+import type { ServerResponse } from 'node:http';
+
+import type { AssertionMemory } from '../domain/memory.ts';
+import { forwardedHeaders, isAnswerHeader } from '../domain/forwarding.ts';
+import { promisedBytes } from '../domain/head.ts';
+import type { AnswerHead, Broken, Sending, Upstream } from '../domain/ports.ts';
+import type { Replicas, Taken } from '../domain/replicas.ts';
+import type { Route } from '../domain/routes.ts';
+import { commonHeaders, sendFailure } from './answers.ts';
+import type { Exchange } from './exchange.ts';
+
+export interface ForwardOptions {
+  readonly upstream: Upstream;
+  readonly replicas: Replicas;
+  readonly assertions: AssertionMemory;
+}
+
+/** Bodies up to this size are held until they are whole; they can be sent again if a replica cannot be reached. */
+export const HELD_BYTES_MAX = 65_536;
+
+/** A client that reads nothing of an answer for so long is given up. */
+const STALL_MS = 60_000;
+
+/** Methods whose content has no meaning (RFC 9110 9.3): it is read and left behind. */
+export const isBodiless = (method: string | undefined): boolean => method === 'GET' || method === 'HEAD' || method === 'DELETE';
+
+export const canHold = ({ head, request }: Exchange): boolean => {
+  const promised = promisedBytes(head);
+  return isBodiless(request.method) || (promised !== undefined && promised <= HELD_BYTES_MAX);
+};
+
+export async function forward(exchange: Exchange, service: 'auth' | 'sql', options: ForwardOptions): Promise<void> {
+  const { request, response, route, principal } = exchange;
+  if (route === undefined || principal === undefined) throw new TypeError('only an admitted request is forwarded');
+  const reading = readBody(exchange, route);
+  const signing = options.assertions.assertionFor(principal, service);
+  const read = reading === undefined ? undefined : await reading;
+  const assertion = typeof signing === 'string' ? signing : await signing;
+  if (response.destroyed) return;
+  const body = isBodiless(request.method) ? undefined : (read ?? Buffer.alloc(0));
+  createAttempts({ exchange, service, route, assertion, body }, options).next();
+}
+
+/** The whole body, counted; nothing to wait for if none is promised. */
+function readBody(exchange: Exchange, route: Route): Promise<Buffer> | undefined {
+  const { head, request, response } = exchange;
+  if (promisedBytes(head) === 0) return undefined;
+  if (exchange.expectsContinue) {
+    exchange.expectsContinue = false;
+    response.writeContinue();
+  }
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > route.bodyBytesMax) reject(new Failure('BODY_TOO_LARGE'));
+    else chunks.push(chunk);
+  });
+  request.once('end', () => {
+    const [only] = chunks;
+    resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
+  });
+  request.once('close', () => reject(new Failure('INVALID_REQUEST', { detail: 'the body is not whole' })));
+  return promise;
+}
+
+interface Errand {
+  readonly exchange: Exchange;
+  readonly service: 'auth' | 'sql';
+  readonly route: Route;
+  readonly assertion: string;
+  readonly body: Buffer | undefined;
+}
+
+/** Tries replicas until one has been reached. What one may have seen is sent again only if the method allows it. */
+function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions): { next(): void } {
+  const { exchange, service, route, assertion, body } = errand;
+  const { request, response, head, requestId, target } = exchange;
+  const method = request.method ?? '';
+  const tried = new Set<string>();
+  let repeats = isBodiless(method) && method !== 'DELETE' ? 1 : 0;
+  let current: { readonly sending: Sending; readonly taken: Taken } | undefined;
+  let over = false;
+
+  const finish = (): void => {
+    over = true;
+    clearTimeout(late);
+    current?.taken.release();
+  };
+  const fail = (failure: Failure): void => {
+    if (over) return;
+    finish();
+    current?.sending.abort();
+    sendFailure(exchange, failure);
+  };
+  const late = setTimeout(() => fail(new Failure('TIMEOUT')), route.deadlineMs);
+  response.once('close', () => {
+    if (over) return;
+    finish();
+    current?.sending.abort();
+  });
+
+  const next = (): void => {
+    const taken = replicas.take(service, tried);
+    if (taken === undefined) return fail(new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }));
+    const attached = { host: new URL(taken.url).host, requestId, assertion, deadlineMs: route.deadlineMs };
+    const relay = createRelay(exchange, {
+      pause: () => sending.pause(),
+      resume: () => sending.resume(),
+      giveUp: () => sending.abort(),
+    });
+    const sending: Sending = upstream.send(
+      { origin: taken.url, method, target, headers: forwardedHeaders(head, attached), body },
+      {
+        head(answer) {
+          clearTimeout(late);
+          relay.head(answer);
+        },
+        data: relay.data,
+        end() {
+          finish();
+          relay.end();
+        },
+        broken(what) {
+          taken.release();
+          if (over) return;
+          if (response.headersSent) {
+            finish();
+            exchange.brokenOff = true;
+            return void response.destroy();
+          }
+          if (mayTryAgain(what)) {
+            if (!what.reached) {
+              tried.add(taken.replicaId);
+              taken.suspect();
+            }
+            return next();
+          }
+          fail(new Failure('UPSTREAM_FAILED'));
+        },
+      },
+    );
+    current = { sending, taken };
+  };
+  const mayTryAgain = ({ reached }: Broken): boolean => {
+    if (!reached) return true;
+    repeats -= 1;
+    return repeats >= 0;
+  };
+  return { next };
+}
+
+interface Flow {
+  pause(): void;
+  resume(): void;
+  giveUp(): void;
+}
+
+/** Writes an answer to the client as it comes, no faster than the client reads. */
+function createRelay(
+  exchange: Exchange,
+  flow: Flow,
+): { head(answer: AnswerHead): void; data(chunk: Buffer, last: boolean): void; end(): void } {
+  const { response } = exchange;
+  let ended = false;
+  return {
+    head: (answer) => writeAnswerHead(exchange, answer),
+    data(chunk, last) {
+      if (last) {
+        ended = true;
+        response.end(chunk);
+      } else if (!response.write(chunk)) holdUntilDrained(response, flow);
+    },
+    end() {
+      if (!ended) response.end();
+    },
+  };
+}
+
+export function writeAnswerHead(exchange: Exchange, { status, headers, contentLength }: AnswerHead): void {
+  const flat = commonHeaders(exchange, false);
+  for (const [name, value] of headers) if (isAnswerHeader(name)) flat.push(name, value);
+  if (contentLength !== undefined) flat.push('content-length', String(contentLength));
+  exchange.response.writeHead(status, flat);
+}
+
+function holdUntilDrained(response: ServerResponse, flow: Flow): void {
+  flow.pause();
+  const stalled = setTimeout(() => {
+    flow.giveUp();
+    response.destroy();
+  }, STALL_MS);
+  response.once('close', () => clearTimeout(stalled));
+  response.once('drain', () => {
+    clearTimeout(stalled);
+    flow.resume();
+  });
+}

@@ -1,0 +1,62 @@
+import { authService } from '@postern/contracts/auth';
+import { sessionService } from '@postern/contracts/session';
+import { announce } from '@postern/rpc/announce';
+import { createClient } from '@postern/rpc/client';
+import { connectBus, isConnected } from '@postern/rpc/connect';
+import { serveOps } from '@postern/service-kit/ops';
+import { ConfigMistake, runService } from '@postern/service-kit/run';
+import { Agent } from 'node:http';
+
+import { createApp } from './app.ts';
+import { createCredentials, createLogins, createMint } from './clients/identity.ts';
+import { createIssuers } from './clients/issuer.ts';
+import { renewOnChange } from './clients/key-pair.ts';
+import { hearMesh } from './clients/mesh.ts';
+import { writePorts } from './clients/ports-file.ts';
+import { createUpstream } from './clients/upstream.ts';
+import { keyPairOf, readListeners, readVersion, refine, settings } from './config.ts';
+import { openListeners } from './http/listeners.ts';
+
+await runService(
+  'edge',
+  settings,
+  async ({ config, scope, log, metrics, replicaId }) => {
+    const document = readListeners(config.listenersFile);
+    if (document.kind === 'mistakes') throw new ConfigMistake('the listener document has changed since it was checked');
+    for (const warning of document.warnings) log.warn({ warning }, 'listener document');
+
+    const bus = scope.adopt(await connectBus('edge', { url: config.natsUrl, credsFile: config.natsCredsFile }), (open) =>
+      open.drain(),
+    );
+    const auth = createClient(bus, authService, { metrics });
+    const session = createClient(bus, sessionService, { metrics });
+    const { upstreamConnectionsMax: socketsMax } = config;
+    const app = createApp({
+      credentials: createCredentials(auth, session),
+      logins: createLogins(session),
+      mint: createMint(auth),
+      upstream: scope.use(createUpstream({ socketsMax, waitingMax: 1_024, connectMs: 1_000, idleMs: 30_000 })),
+      agent: scope.adopt(new Agent({ keepAlive: true, maxSockets: socketsMax, timeout: 30_000 }), (open) => open.destroy()),
+      verifierFor: createIssuers(config, log),
+      corsOrigins: config.corsOrigins,
+      isBusUp: () => isConnected(bus),
+      metrics,
+      log,
+      clock: { nowMs: () => Date.now() },
+      build: { version: readVersion(), sha: config.buildSha, time: config.buildTime },
+    });
+    const isReady = async (): Promise<boolean> => app.isReady();
+    scope.use(hearMesh(bus, log, app));
+    scope.use(await serveOps({ host: config.opsHost, port: config.opsPort, metrics, isReady }));
+    scope.use(await announce(bus, 'edge', { replicaId, isReady }));
+
+    const { connectionsMax, drainNoticeMs } = config;
+    const open = scope.use(
+      await openListeners(app, document.listeners, { keyPair: keyPairOf(config), connectionsMax, drainNoticeMs, log }),
+    );
+    scope.use(renewOnChange(config, log, () => keyPairOf(config), open.renew));
+    log.info({ listeners: open.origins }, 'listening');
+    if (config.portsFile !== undefined) await writePorts(config.portsFile, open.origins);
+  },
+  { refine },
+);
