@@ -1,5 +1,6 @@
 import { inject, test } from 'vitest';
 
+import { becomeAnotherClient } from './harness/client.ts';
 import type { MeshDescription } from './harness/description.ts';
 import type { Mesh } from './harness/mesh.ts';
 import { openMesh } from './harness/open-mesh.ts';
@@ -24,7 +25,8 @@ export function verifies(
   options: VerifiesOptions = {},
 ): void {
   const description = inject('mesh');
-  test.skipIf(options.only === 'local' && description.kind !== 'local')(`[${id}] ${guarantee}`, () =>
-    scenario(openMesh(description)),
-  );
+  test.skipIf(options.only === 'local' && description.kind !== 'local')(`[${id}] ${guarantee}`, () => {
+    becomeAnotherClient();
+    return scenario(openMesh(description));
+  });
 }

@@ -1,5 +1,8 @@
 /** A caller of the public door. */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import { Agent, request as send } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 
 import type { Mesh } from './mesh.ts';
@@ -19,25 +22,56 @@ export interface Answer {
   json(): unknown;
 }
 
+const agent = new Agent({ keepAlive: true, timeout: 20_000 });
+
+/** Where requests come from: failed logins are counted by it, so that scenarios need to be different clients. */
+let client: string | undefined;
+
+/** Becomes another client, where the machine lets us: on Linux every address of 127/8 is ours. */
+export function becomeAnotherClient(): void {
+  const part = (): number => randomInt(1, 255);
+  client = process.platform === 'linux' ? `127.${part()}.${part()}.${part()}` : undefined;
+}
+
 export interface RequestOptions {
   readonly method?: string;
   readonly headers?: Credential;
   readonly json?: unknown;
-  readonly body?: string | Uint8Array<ArrayBuffer>;
+  readonly body?: string;
   readonly timeoutMs?: number;
+  /** Whether a lock after failed logins is what the scenario is about; else it is waited out. */
+  readonly expectsLock?: boolean;
 }
 
 export async function request(origin: string, path: string, options: RequestOptions = {}): Promise<Answer> {
+  const answer = await requestOnce(origin, path, options);
+  if (answer.status !== 429 || options.expectsLock === true) return answer;
+  await delay(Number(answer.headers.get('retry-after')) * 1_000);
+  return requestOnce(origin, path, options);
+}
+
+async function requestOnce(origin: string, path: string, options: RequestOptions): Promise<Answer> {
+  const url = new URL(path, origin);
   const body = options.json === undefined ? options.body : JSON.stringify(options.json);
-  const response = await fetch(new URL(path, origin), {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const sent = send(url, {
+    agent,
     method: options.method ?? (body === undefined ? 'GET' : 'POST'),
     headers: { ...(options.json !== undefined && { 'content-type': 'application/json' }), ...options.headers },
-    redirect: 'manual',
     signal: AbortSignal.timeout(options.timeoutMs ?? 30_000),
-    ...(body !== undefined && { body }),
+    ...(client !== undefined && /^127\./.test(url.hostname) && { localAddress: client }),
   });
-  const text = await response.text();
-  return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) as unknown };
+  sent.once('response', resolve);
+  sent.once('error', reject);
+  sent.end(body);
+  const response = await promise;
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) text += String(chunk);
+  const headers = new Headers();
+  for (const [name, values] of Object.entries(response.headersDistinct)) {
+    for (const value of values ?? []) headers.append(name, value);
+  }
+  return { status: response.statusCode ?? 0, headers, text, json: () => JSON.parse(text) as unknown };
 }
 
 const Results = z.object({

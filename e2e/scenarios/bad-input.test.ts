@@ -9,8 +9,8 @@ const FIVE_MIB = 5 * 1_048_576;
 
 /** A body of exactly so many bytes. */
 const bodyOf = (bytes: number): string => {
-  const frame = JSON.stringify({ query: 'select 1 -- ' });
-  return JSON.stringify({ query: `select 1 -- ${'x'.repeat(bytes - frame.length)}` });
+  const framed = (text: string): string => JSON.stringify({ queries: [{ query: 'select length($1)', params: [text] }] });
+  return framed('x'.repeat(bytes - framed('').length));
 };
 
 const SQL_CASES: readonly (readonly [string, RequestOptions, number, RegExp])[] = [

@@ -75,7 +75,10 @@ verifies('replicas:keys', 'a changed password and a disabled person end every cr
 verifies('replicas:limits', 'failed logins are counted over all edges, and the right password waits as well', async (mesh) => {
   await using person = await makePerson(mesh, 'reader');
   const attempt = (index: number, password: string) =>
-    request(mesh.edges[index % mesh.edges.length] ?? '', '/api/login', { json: { username: person.name, password } });
+    request(mesh.edges[index % mesh.edges.length] ?? '', '/api/login', {
+      json: { username: person.name, password },
+      expectsLock: true,
+    });
   const answers: number[] = [];
   for (let index = 0; index < 12; index += 1) answers.push((await attempt(index, 'wrong')).status);
   expect(answers.filter((status) => status === 401).length).toBeLessThanOrEqual(10);
@@ -85,4 +88,6 @@ verifies('replicas:limits', 'failed logins are counted over all edges, and the r
     expect(locked.status).toBe(429);
     expect(Number(locked.headers.get('retry-after'))).toBeGreaterThan(0);
   }
+  // Waits as long as it is told to: the answer was true if the right password is good then.
+  expect(Object.keys(await login(mesh.edges[0], person.name, person.password))).toEqual(['cookie']);
 });

@@ -38,7 +38,7 @@ verifies('secrets:silent', 'no secret of the set-up, of a person or of a stateme
     person.password,
     `${person.password}-new`,
     key,
-    key.split('_').at(-1) ?? '',
+    key.slice('pst_12345678_'.length),
     token,
     wrong,
     bound,
