@@ -62,9 +62,10 @@ function container({ names, image, folders, ports }: WantedProgram): Program {
   const volumes = [...new Set(folders)].flatMap((folder) => ['--volume', `${folder}:${folder}`]);
   const publish = ['--publish', `127.0.0.1:${ports[0]}:${ports[1]}`];
   const name = `postern-${createHash('sha256').update(folders.join('\n')).digest('hex').slice(0, 16)}-${names[0]}`;
-  const options = ['--rm', '--init', '--name', name, ...user, ...volumes, ...publish];
+  // The images' own entry points change the user, who then cannot read the files.
+  const options = ['--rm', '--init', '--name', name, '--entrypoint', names[0], ...user, ...volumes, ...publish];
   const cleanUp = async (): Promise<void> => {
     await run('docker', ['rm', '--force', '--volumes', name]).catch(() => {});
   };
-  return { command: 'docker', args: ['run', ...options, image, names[0]], env: {}, inContainer: true, cleanUp };
+  return { command: 'docker', args: ['run', ...options, image], env: {}, inContainer: true, cleanUp };
 }

@@ -60,6 +60,8 @@ export async function startRedis(options: RedisOptions): Promise<RedisServer> {
 function configuration(options: RedisOptions, { bind, port }: { bind: string; port: number }): string {
   const lines = [
     `bind ${bind}`,
+    // In a container every client comes from outside; its port is published on 127.0.0.1 only.
+    `protected-mode ${bind === '127.0.0.1' ? 'yes' : 'no'}`,
     `port ${port}`,
     `dir ${quoted(options.dataDir)}`,
     `aclfile ${quoted(options.aclFile)}`,
