@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 
+import type { Program } from './find-program.ts';
 import { findProgram } from './find-program.ts';
 import type { ServerProcess } from './server-process.ts';
 import { onPort, startServerProcess } from './server-process.ts';
@@ -29,14 +30,7 @@ export async function startNats(options: NatsOptions): Promise<NatsServer> {
   mkdirSync(stateDir, { recursive: true });
   return onPort(options.port, async (port) => {
     const name = `postern-${crypto.randomUUID()}`;
-    const program = await findProgram({
-      names: ['nats-server'],
-      packageName: 'nats-server',
-      image: process.env['NATS_IMAGE'] ?? 'nats:2.10-alpine',
-      folders: [dirname(configFile)],
-      ports: [port, 4222],
-      setting: 'NATS_URL=nats://host:4222',
-    });
+    const program = await findNats([dirname(configFile)], port);
     const address = program.inContainer ? ['-a', '0.0.0.0', '-p', '4222'] : ['-a', '127.0.0.1', '-p', String(port)];
     const logFile = join(stateDir, 'nats-server.log');
     const server = await startServerProcess({
@@ -53,6 +47,19 @@ export async function startNats(options: NatsOptions): Promise<NatsServer> {
     return { ...server, port, url: `nats://127.0.0.1:${port}`, logFile };
   });
 }
+
+/** Fetches nats-server if it is not on this machine; the first start is then quick. */
+export const prepareNats = async (): Promise<void> => void (await findNats([], 0));
+
+const findNats = (folders: readonly string[], port: number): Promise<Program> =>
+  findProgram({
+    names: ['nats-server'],
+    packageName: 'nats-server',
+    image: process.env['NATS_IMAGE'] || 'nats:2.10-alpine',
+    folders,
+    ports: [port, 4_222],
+    setting: 'NATS_URL=nats://host:4222',
+  });
 
 /** The first line of a NATS server names it: another server on the port is not taken for ours. */
 async function greets(port: number, name: string): Promise<boolean> {

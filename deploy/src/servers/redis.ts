@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 
+import type { Program } from './find-program.ts';
 import { findProgram } from './find-program.ts';
 import type { ServerProcess } from './server-process.ts';
 import { onPort, startServerProcess } from './server-process.ts';
@@ -30,14 +31,7 @@ export async function startRedis(options: RedisOptions): Promise<RedisServer> {
   const aclFile = resolve(options.aclFile);
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   return onPort(options.port, async (port) => {
-    const program = await findProgram({
-      names: ['redis-server', 'valkey-server'],
-      packageName: 'redis-server',
-      image: process.env['REDIS_IMAGE'] ?? 'redis:8',
-      folders: [dataDir, dirname(aclFile)],
-      ports: [port, 6379],
-      setting: 'REDIS_URL=redis://user:…@host:6379',
-    });
+    const program = await findRedis([dataDir, dirname(aclFile)], port);
     const configFile = join(dataDir, 'redis.conf');
     const listens = program.inContainer ? { bind: '0.0.0.0', port: 6379 } : { bind: '127.0.0.1', port };
     writeFileSync(configFile, configuration({ ...options, dataDir, aclFile }, listens), { mode: 0o600 });
@@ -56,6 +50,19 @@ export async function startRedis(options: RedisOptions): Promise<RedisServer> {
     return { ...server, port, logFile };
   });
 }
+
+/** Fetches redis-server if it is not on this machine; the first start is then quick. */
+export const prepareRedis = async (): Promise<void> => void (await findRedis([], 0));
+
+const findRedis = (folders: readonly string[], port: number): Promise<Program> =>
+  findProgram({
+    names: ['redis-server', 'valkey-server'],
+    packageName: 'redis-server',
+    image: process.env['REDIS_IMAGE'] || 'redis:8',
+    folders,
+    ports: [port, 6_379],
+    setting: 'REDIS_URL=redis://user:…@host:6379',
+  });
 
 function configuration(options: RedisOptions, { bind, port }: { bind: string; port: number }): string {
   const lines = [

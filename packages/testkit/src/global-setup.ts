@@ -21,6 +21,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
   const scope = new AsyncDisposableStack();
   const folder = scope.use(await temporaryFolder());
   const servers = scope.use(createSharedServers({ folder: folder.path, workers: Math.max(1, project.config.maxWorkers) }));
+  await servers.prepare();
   // Answers hold passwords: only who was told the path may ask.
   const path = `/${randomBytes(16).toString('hex')}`;
   const desk = createServer((request, response) => {

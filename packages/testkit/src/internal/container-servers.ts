@@ -2,20 +2,30 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import pg from 'pg';
 import type { StartedTestContainer } from 'testcontainers';
-import { GenericContainer } from 'testcontainers';
+import { GenericContainer, getContainerRuntimeClient, ImageName } from 'testcontainers';
 
 import { eventually } from '../eventually.ts';
 import type { ServerSource, SharedServersOptions, StartedServer } from './shared-servers.ts';
 import { makeTestBus } from './test-bus.ts';
+
+const images = {
+  postgres: process.env['POSTGRES_IMAGE'] || 'postgres:17',
+  redis: process.env['REDIS_IMAGE'] || 'redis:8',
+  nats: process.env['NATS_IMAGE'] || 'nats:2.10-alpine',
+};
 
 const CONFIG_PATH = '/etc/nats/postern.conf';
 
 /** The servers as containers, from the images that the environment names. */
 export function containerServers({ folder, workers }: SharedServersOptions): ServerSource {
   return {
+    async prepare() {
+      const { image } = await getContainerRuntimeClient();
+      await Promise.allSettled(Object.values(images).map((name) => image.pull(ImageName.fromString(name))));
+    },
     async postgres() {
       const password = randomBytes(16).toString('base64url');
-      const container = await new GenericContainer(process.env['POSTGRES_IMAGE'] || 'postgres:17')
+      const container = await new GenericContainer(images.postgres)
         .withEnvironment({ POSTGRES_PASSWORD: password })
         .withCommand(['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'max_connections=200'])
         .withExposedPorts(5_432)
@@ -24,7 +34,7 @@ export function containerServers({ folder, workers }: SharedServersOptions): Ser
       return ready(container, { url }, () => answersQuery(url));
     },
     async redis() {
-      const container = await new GenericContainer(process.env['REDIS_IMAGE'] || 'redis:8')
+      const container = await new GenericContainer(images.redis)
         .withCommand(['redis-server', '--databases', '256', '--save', '', '--appendonly', 'no'])
         .withExposedPorts(6_379)
         .start();
@@ -32,7 +42,7 @@ export function containerServers({ folder, workers }: SharedServersOptions): Ser
     },
     async nats() {
       const bus = await makeTestBus(join(folder, 'nats'), workers, { host: '0.0.0.0' });
-      const container = await new GenericContainer(process.env['NATS_IMAGE'] || 'nats:2.10-alpine')
+      const container = await new GenericContainer(images.nats)
         .withCopyContentToContainer([{ content: bus.config, target: CONFIG_PATH, mode: 0o644 }])
         .withCommand(['-c', CONFIG_PATH])
         .withExposedPorts(4_222)

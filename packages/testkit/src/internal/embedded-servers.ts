@@ -1,6 +1,6 @@
-import { startNats } from '@postern/deploy/servers/nats';
+import { prepareNats, startNats } from '@postern/deploy/servers/nats';
 import { startPostgres } from '@postern/deploy/servers/postgres';
-import { startRedis } from '@postern/deploy/servers/redis';
+import { prepareRedis, startRedis } from '@postern/deploy/servers/redis';
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { makeTestBus } from './test-bus.ts';
 /** The servers as child processes, the same that `npm start` embeds. */
 export function embeddedServers({ folder, workers }: SharedServersOptions): ServerSource {
   return {
+    prepare: () => Promise.allSettled([prepareNats(), prepareRedis()]),
     async postgres() {
       const password = randomBytes(16).toString('base64url');
       const server = await startPostgres({ dataDir: join(folder, 'postgres'), password, ephemeral: true });

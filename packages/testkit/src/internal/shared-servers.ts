@@ -31,10 +31,15 @@ export interface ServerSource {
   readonly postgres: () => Promise<StartedServer<PostgresAddress>>;
   readonly redis: () => Promise<StartedServer<RedisAddress>>;
   readonly nats: () => Promise<StartedServer<readonly NatsAddress[]>>;
+  /** Brings what the servers are started from, so that no test waits for a download; what fails shows at the start. */
+  readonly prepare: () => Promise<unknown>;
 }
 
+type ServerKind = Exclude<keyof ServerSource, 'prepare'>;
+
 export interface SharedServers extends AsyncDisposable {
-  ask(server: keyof ServerSource, worker: number): Promise<PostgresAddress | RedisAddress | NatsAddress>;
+  prepare(): Promise<void>;
+  ask(server: ServerKind, worker: number): Promise<PostgresAddress | RedisAddress | NatsAddress>;
 }
 
 export interface SharedServersOptions {
@@ -49,13 +54,17 @@ export function createSharedServers(options: SharedServersOptions): SharedServer
   let source: Promise<ServerSource> | undefined;
   const choose = async (): Promise<ServerSource> =>
     (await dockerAnswers()) ? orElse(containerServers(options), embedded) : embedded;
-  const start = async <K extends keyof ServerSource>(server: K): Promise<Awaited<ReturnType<ServerSource[K]>>['address']> => {
+  const start = async <K extends ServerKind>(server: K): Promise<Awaited<ReturnType<ServerSource[K]>>['address']> => {
     source ??= choose();
     const started = await (await source)[server]();
     return scope.use(started).address;
   };
-  const started: { -readonly [K in keyof ServerSource]?: ReturnType<typeof start<K>> } = {};
+  const started: { -readonly [K in ServerKind]?: ReturnType<typeof start<K>> } = {};
   return {
+    async prepare() {
+      source ??= choose();
+      await (await source).prepare();
+    },
     async ask(server, worker) {
       const named = namedServer(server);
       if (named !== undefined) return named;
@@ -74,7 +83,7 @@ export function createSharedServers(options: SharedServersOptions): SharedServer
   };
 }
 
-function namedServer(server: keyof ServerSource): PostgresAddress | RedisAddress | NatsAddress | undefined {
+function namedServer(server: ServerKind): PostgresAddress | RedisAddress | NatsAddress | undefined {
   const variable = `TEST_${server.toUpperCase()}_URL`;
   const url = process.env[variable] || undefined;
   if (url === undefined || server !== 'nats') return url === undefined ? undefined : { url };
@@ -100,5 +109,7 @@ function orElse(first: ServerSource, second: ServerSource): ServerSource {
     postgres: () => attempt('postgres', first.postgres, second.postgres),
     redis: () => attempt('redis', first.redis, second.redis),
     nats: () => attempt('nats', first.nats, second.nats),
+    // Tests that want a server for themselves start the second kind.
+    prepare: () => Promise.all([first.prepare(), second.prepare()]),
   };
 }
