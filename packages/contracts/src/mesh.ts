@@ -22,7 +22,7 @@ export const replicaAnnounced = defineEvent({
 });
 
 export const ANNOUNCE_INTERVAL_MS = 1_000;
-export const ANNOUNCE_EXPIRY_MS = 3_500;
+export const ANNOUNCE_EXPIRY_MS = 6_000;
 
 export type ServiceName = z.output<typeof ServiceName>;
 export type ReplicaAnnounced = z.output<typeof replicaAnnounced.payload>;
