@@ -3,13 +3,12 @@ import { temporaryFolder } from '@postern/testkit/temporary-folder';
 import { Redis } from 'ioredis';
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { chmod, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { expect, test } from 'vitest';
 
 import { findOnPath } from '../src/servers/find-on-path.ts';
-import type { PostgresServer } from '../src/servers/postgres.ts';
 import { startPostgres } from '../src/servers/postgres.ts';
 import { startRedis } from '../src/servers/redis.ts';
 
@@ -25,10 +24,6 @@ async function query(url: string, text: string): Promise<Record<string, unknown>
     await client.end().catch(() => {});
   }
 }
-
-/** Below the folder, or where a user that is not root can reach it; either way the test removes it. */
-const removeData = ({ dataDir }: PostgresServer): Promise<void> =>
-  startPostgres({ dataDir, password, ephemeral: true }).then((server) => server.stop());
 
 const isRunning = (pid: number): boolean => {
   try {
@@ -65,7 +60,6 @@ test('PostgreSQL keeps its data over stops and over a kill, asks for the passwor
   expect(await query(third.url, 'SELECT n FROM kept ORDER BY n')).toEqual([{ n: 7 }, { n: 8 }]);
   expect(third.port).toBe(second.port);
   await third.stop();
-  await removeData(third);
 });
 
 test('an ephemeral PostgreSQL leaves nothing behind', async () => {
@@ -84,7 +78,6 @@ test('a password that is not the one the data was made with is said so, and noth
   const server = await startPostgres({ dataDir, password });
   await server.stop();
   await expect(startPostgres({ dataDir, password: 'another' })).rejects.toThrow(/password of the superuser/);
-  await removeData(server);
 });
 
 test('data that is in use is refused, with the process that uses it', async () => {
@@ -94,7 +87,6 @@ test('data that is in use is refused, with the process that uses it', async () =
   await expect(startPostgres({ dataDir, password })).rejects.toThrow(`in use by process ${process.pid}`);
   expect(await query(server.url, 'SELECT 1 AS n')).toEqual([{ n: 1 }]);
   await server.stop();
-  await removeData(server);
 });
 
 test('no secret is on a command line', async () => {
@@ -193,3 +185,21 @@ async function startOwner(folder: string, env: NodeJS.ProcessEnv = {}): Promise<
   const servers = JSON.parse(await told.promise) as Omit<Owner, 'pid'>;
   return { ...servers, pid: child.pid ?? 0 };
 }
+
+const isRoot = process.getuid?.() === 0;
+
+test.runIf(isRoot)('where the user that PostgreSQL runs as cannot go, its data is kept elsewhere and found again', async () => {
+  await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o700);
+  const options = { dataDir: join(folder.path, 'postgres'), password };
+  const first = await startPostgres(options);
+  expect(first.dataDir.startsWith('/var/lib/postern/')).toBe(true);
+  await query(first.url, 'CREATE TABLE kept AS SELECT 7 AS n');
+  await first.stop();
+  await chmod(folder.path, 0o711);
+  const second = await startPostgres({ ...options, ephemeral: true });
+  expect(await query(second.url, 'SELECT n FROM kept')).toEqual([{ n: 7 }]);
+  await second.stop();
+  expect(existsSync(first.dataDir)).toBe(false);
+  expect(existsSync(`${first.dataDir}.log`)).toBe(false);
+});

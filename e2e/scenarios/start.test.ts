@@ -20,7 +20,7 @@ const GONE = { timeoutMs: 30_000, intervalMs: 50 };
 
 const external = ({ listeners }: Ready): string => listeners['external'] ?? '';
 const leftovers = async (): Promise<readonly string[]> =>
-  (await Promise.all([tmpdir(), '/var/tmp/postern'].map((folder) => readdir(folder).catch(() => []))))
+  (await Promise.all([tmpdir(), '/var/lib/postern'].map((folder) => readdir(folder).catch(() => []))))
     .flat()
     .filter((name) => !/^postern-(e2e|test|counts)-/.test(name) && (name.startsWith('postern') || /^[0-9a-f]{16}/.test(name)));
 

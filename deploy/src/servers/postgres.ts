@@ -16,7 +16,7 @@ import { hashOf, ownedFolder, readableFolder, sharedFolderPath, unprivilegedUser
 const run = promisify(execFile);
 
 export interface PostgresOptions {
-  /** Made if it is not there. Below /var/tmp instead when we are root and the unprivileged user cannot reach it. */
+  /** Made if it is not there. Below /var/lib/postern instead when we are root and the unprivileged user cannot reach it. */
   readonly dataDir: string;
   /** A free one if absent. */
   readonly port?: number | undefined;
@@ -150,6 +150,9 @@ async function launch(place: Place, options: PostgresOptions, port: number): Pro
     unix_socket_directories: '',
     max_connections: String(options.maxConnections ?? 200),
     password_encryption: 'scram-sha-256',
+    // LOG and above, which ERROR is below: what people get wrong is told to them, and holds their statements and values.
+    log_min_messages: 'log',
+    log_min_error_statement: 'log',
     ...(options.ephemeral === true && { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
   };
   const server = await startServerProcess({

@@ -34,13 +34,16 @@ function lookUp(name: string): RunAs | undefined {
   return fields === undefined || uid === 0 ? undefined : { uid, gid };
 }
 
-/** Makes `folder` and gives it to the user, private to them; if they cannot get there, one below /var/tmp named after it. */
+/** Makes `folder` and gives it to the user, private to them; if they cannot get there, one in /var/lib/postern named after it. */
 export function ownedFolder(folder: string, runAs: RunAs): string {
   mkdirSync(dirname(folder), { recursive: true });
-  const reachable = may('enter', dirname(folder), runAs) ? folder : join(sharedFolder(), hashOf(folder));
-  mkdirSync(reachable, { recursive: true, mode: 0o700 });
-  if (lstatSync(reachable).uid !== runAs.uid) chownSync(reachable, runAs.uid, runAs.gid);
-  return reachable;
+  const elsewhere = join(sharedFolderPath, hashOf(folder));
+  // What was once put elsewhere stays there, also if the way to the folder has been opened since.
+  const isHere = !existsSync(elsewhere) && may('enter', dirname(folder), runAs);
+  const place = isHere ? folder : join(sharedFolder(), hashOf(folder));
+  mkdirSync(place, { recursive: true, mode: 0o700 });
+  if (lstatSync(place).uid !== runAs.uid) chownSync(place, runAs.uid, runAs.gid);
+  return place;
 }
 
 /** The folder itself if the user can read it, else a copy at `copy`, where they can. */
@@ -59,9 +62,9 @@ export function readableFolder(folder: string, copy: string, runAs: RunAs): stri
   return copy;
 }
 
-export const sharedFolderPath = '/var/tmp/postern';
+export const sharedFolderPath = '/var/lib/postern';
 
-/** A folder of root's own in /var/tmp; one that somebody else has put there is not used. */
+/** A folder of root's own in /var/lib; one that somebody else has put there is not used. */
 function sharedFolder(): string {
   const folder = sharedFolderPath;
   mkdirSync(folder, { recursive: true, mode: 0o711 });
