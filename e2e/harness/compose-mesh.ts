@@ -38,7 +38,12 @@ export function createComposeMesh({ edges, admin, apiKey }: MeshDescription): Me
   const replicas = async (service: ServiceName): Promise<readonly Replica[]> => {
     const ids = (await compose('ps', '-q', service)).split('\n').filter((id) => id !== '');
     return Promise.all(
-      ids.map(async (id) => ({ name: id, process: `${id} ${await docker('inspect', '-f', '{{.State.StartedAt}}', id)}` })),
+      ids.map(async (id) => {
+        const [startedAt, health] = (await docker('inspect', '-f', '{{.State.StartedAt}} {{.State.Health.Status}}', id)).split(
+          ' ',
+        );
+        return { name: id, process: `${id} ${startedAt}`, ready: health === 'healthy' };
+      }),
     );
   };
   return {

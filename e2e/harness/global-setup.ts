@@ -1,7 +1,5 @@
 /** Starts the one mesh of a run, two replicas of each service; or takes the compose stack that runs, with E2E_COMPOSE=1. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { temporaryFolder } from '@postern/testkit/temporary-folder';
 import type { TestProject } from 'vitest/node';
 
 import { describeComposeMesh } from './compose-mesh.ts';
@@ -12,17 +10,17 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     project.provide('mesh', await describeComposeMesh());
     return async () => {};
   }
-  const folder = await mkdtemp(join(tmpdir(), 'postern-e2e-'));
-  const options = ['--json', '--port', '0', '--data', folder, '--replicas', 'edge=2,auth=2,session=2,sql=2'];
+  const folder = await temporaryFolder();
+  const options = ['--json', '--port', '0', '--data', folder.path, '--replicas', 'edge=2,auth=2,session=2,sql=2'];
   const supervisor = startSupervisor(options);
   const stop = async (): Promise<void> => {
     await supervisor[Symbol.asyncDispose]();
-    await rm(folder, { recursive: true, force: true });
+    await folder[Symbol.asyncDispose]();
   };
   try {
     const { listeners, admin, apiKey } = await supervisor.ready;
     const edges = Object.entries(listeners).flatMap(([name, url]) => (/^external(-\d+)?$/.test(name) ? [url] : []));
-    project.provide('mesh', { kind: 'local', edges, admin, apiKey, folder });
+    project.provide('mesh', { kind: 'local', edges, admin, apiKey, folder: folder.path });
     return stop;
   } catch (error) {
     await stop();

@@ -7,7 +7,7 @@ import type { MeshDescription } from './description.ts';
 import type { Mesh, Replica, ServerName, ServiceName } from './mesh.ts';
 import { treeOf } from './processes.ts';
 
-const Processes = z.array(z.object({ name: z.string(), pid: z.number() }));
+const Processes = z.array(z.object({ name: z.string(), pid: z.number(), ready: z.boolean() }));
 const PidFile = z.object({ pid: z.number() });
 
 const PID_FILES: Readonly<Record<ServerName, string>> = {
@@ -22,7 +22,7 @@ export function createLocalMesh({ edges, admin, apiKey, folder }: Extract<MeshDe
     const running = Processes.parse(JSON.parse(await readFile(join(folder, 'run', 'processes.json'), 'utf8')));
     return running
       .filter(({ name }) => name.replace(/-\d+$/, '') === service)
-      .map(({ name, pid }) => ({ name, process: String(pid) }));
+      .map(({ name, pid, ready }) => ({ name, process: String(pid), ready }));
   };
   const pidsOf = async (part: ServerName | ServiceName): Promise<readonly number[]> => {
     if (part in PID_FILES) return treeOf(await serverPid(folder, part as ServerName));

@@ -6,6 +6,8 @@ export interface Replica {
   readonly name: string;
   /** One process: differs after a start anew. */
   readonly process: string;
+  /** Whether it can work. */
+  readonly ready: boolean;
 }
 
 export interface Mesh {

@@ -14,7 +14,12 @@ import { EXIT_CONFIG, StartMistake } from './start-mistake.ts';
 export interface DataFolder extends AsyncDisposable {
   readonly path: string;
   /** Remembers the services' processes by replica, for the next start to end those that outlive this one. */
-  remember(processes: readonly (ProcessIdentity & { readonly name: string })[]): void;
+  remember(processes: readonly RememberedProcess[]): void;
+}
+
+interface RememberedProcess extends ProcessIdentity {
+  readonly name: string;
+  readonly ready: boolean;
 }
 
 const Identity = z.object({ pid: z.number(), started: z.string() });
@@ -23,7 +28,8 @@ const END_MS = 12_000;
 
 /** Opens a folder for this process alone, and ends what an earlier supervisor left running. */
 export async function openDataFolder(path: string): Promise<DataFolder> {
-  await mkdir(path, { recursive: true, mode: 0o700 });
+  // Servers that run as another user pass through; the folders in it are closed.
+  await mkdir(path, { recursive: true, mode: 0o711 });
   const run = join(path, 'run');
   await mkdir(run, { recursive: true, mode: 0o700 });
   const lockFile = join(run, 'supervisor.json');

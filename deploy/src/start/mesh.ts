@@ -75,8 +75,8 @@ export async function openMesh(mesh: MeshOptions): Promise<Mesh> {
   const hopeless = Promise.withResolvers<never>();
   hopeless.promise.catch(() => {});
   const remember = (): void => {
-    const running = replicas.map(({ name, pid }) => ({ name, pid: pid() }));
-    folder.remember(running.flatMap(({ name, pid }) => (pid === undefined ? [] : { name, ...identityOf(pid) })));
+    const running = replicas.map(({ name, pid, isReady }) => ({ name, pid: pid(), ready: isReady() }));
+    folder.remember(running.flatMap(({ name, pid, ready }) => (pid === undefined ? [] : { name, ready, ...identityOf(pid) })));
   };
   for (const plan of planReplicas(options, edges)) {
     const replica = startReplica({
@@ -84,7 +84,7 @@ export async function openMesh(mesh: MeshOptions): Promise<Mesh> {
       ...(await commandOf(plan, mesh, servers)),
       stopMs: (Number(env['DRAIN_TIMEOUT_MS']) || DRAIN_MS) + 3_000,
       say,
-      onProcess: remember,
+      onChange: remember,
       onHopeless: (mistake) => {
         hopeless.reject(mistake);
         mesh.onHopeless(mistake);

@@ -19,8 +19,8 @@ export interface ReplicaOptions {
   /** How long a stop may take before it is forced. */
   readonly stopMs: number;
   readonly say: (message: string) => void;
-  /** The process changed. */
-  readonly onProcess: () => void;
+  /** There is another process or none, or it became ready. */
+  readonly onChange: () => void;
   /** It cannot work with this configuration, or never came up: the mesh is to stop. */
   readonly onHopeless: (mistake: StartMistake) => void;
 }
@@ -29,6 +29,8 @@ export interface Replica {
   readonly name: string;
   /** Undefined while there is no process. */
   readonly pid: () => number | undefined;
+  /** Whether this process has been able to work. */
+  readonly isReady: () => boolean;
   /** Resolves when it first could work. */
   readonly ready: Promise<void>;
   /** Drains it; twice is no error. */
@@ -49,8 +51,8 @@ export function startReplica(options: ReplicaOptions): Replica {
   const ready = Promise.withResolvers<void>();
   ready.promise.catch(() => {});
   let child: ChildProcess | undefined;
+  let isReady = false;
   let wasReady = false;
-  void ready.promise.then(() => (wasReady = true)).catch(() => {});
 
   const runOnce = async (): Promise<Ending> => {
     const startedAt = performance.now();
@@ -65,16 +67,23 @@ export function startReplica(options: ReplicaOptions): Replica {
     });
     log.release();
     child = started;
-    options.onProcess();
+    options.onChange();
     const ended = Promise.withResolvers<{ code: number | null; signal: NodeJS.Signals | null }>();
     started.once('error', () => ended.resolve({ code: 1, signal: null }));
     started.once('exit', (code, signal) => ended.resolve({ code, signal }));
     const outcome = ended.promise.then((end) => {
       child = undefined;
-      options.onProcess();
+      isReady = false;
+      options.onChange();
       return end;
     });
-    await Promise.race([outcome, untilReady(options.readyUrl, started).then(ready.resolve)]);
+    const working = untilReady(options.readyUrl, started).then(() => {
+      isReady = true;
+      wasReady = true;
+      options.onChange();
+      ready.resolve();
+    });
+    await Promise.race([outcome, working]);
     const { code, signal } = await outcome;
     return { code, signal, livedMs: performance.now() - startedAt, text: () => log.read() };
   };
@@ -112,6 +121,7 @@ export function startReplica(options: ReplicaOptions): Replica {
   return {
     name: options.name,
     pid: () => child?.pid,
+    isReady: () => isReady,
     ready: ready.promise,
     async stop() {
       stopping.abort();
