@@ -44,7 +44,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
     for (const path of [place.dataDir, place.logFile, place.binariesCopy]) {
       if (path !== undefined) rmSync(path, { recursive: true, force: true });
     }
-    if (dirname(place.dataDir) === sharedFolderPath) removeIfEmpty(sharedFolderPath);
+    removeIfEmpty(sharedFolderPath);
   };
   try {
     if (!existsSync(join(place.dataDir, 'PG_VERSION'))) await initialise(place, options);
@@ -65,7 +65,7 @@ function removeIfEmpty(folder: string): void {
   try {
     rmdirSync(folder);
   } catch {
-    // Others keep theirs there.
+    // It is not there, or others keep theirs in it.
   }
 }
 
