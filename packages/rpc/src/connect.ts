@@ -41,3 +41,8 @@ async function watch(bus: NatsConnection): Promise<void> {
     if (status.type === 'reconnect') away.delete(bus);
   }
 }
+
+/** Acts each time the connection has come back: events may have been missed meanwhile. */
+export async function onReconnect(bus: NatsConnection, act: () => void): Promise<void> {
+  for await (const status of bus.status()) if (status.type === 'reconnect') act();
+}
