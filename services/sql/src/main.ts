@@ -2,7 +2,7 @@ import { authService, credentialRevoked } from '@postern/contracts/auth';
 import { sqlService } from '@postern/contracts/sql';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
-import { connectBus } from '@postern/rpc/connect';
+import { connectBus, onReconnect } from '@postern/rpc/connect';
 import { listen } from '@postern/rpc/events';
 import { serve } from '@postern/rpc/serve';
 import { createAssertionVerifier } from '@postern/service-kit/assertion';
@@ -65,6 +65,7 @@ await runService(
         runner.revoke(principalId, tokenId);
       }),
     );
+    void onReconnect(bus, () => sessions.revokeAll());
 
     const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await auth.publishKeys({})).keys });
     const door = scope.use(

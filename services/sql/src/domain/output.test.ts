@@ -45,3 +45,22 @@ test('bytes that were taken count for the offset and are held no more', () => {
   expect(out.takenBytes).toBe(3);
   expect(text(out)).toBe('');
 });
+
+/** A small buffer is a part of memory that the whole process shares: written again, it would show in others' answers. */
+test('only memory of its own is written again', () => {
+  const neighbours = Array.from({ length: 200 }, () => Buffer.allocUnsafe(100).fill('n'));
+  const out = new Output();
+  out.ascii('small');
+  out.reserve(CHUNK_BYTES);
+  for (let round = 0; round < 40; round += 1) {
+    out.bytes(Buffer.alloc(CHUNK_BYTES * 2, 'x'), 0, CHUNK_BYTES * 2);
+    const chunks = out.take();
+    out.recycle(chunks);
+    out.bytes(Buffer.alloc(CHUNK_BYTES * 3, 'y'), 0, CHUNK_BYTES * 3);
+    out.recycle(out.take());
+    expect(out.heldBytes).toBe(0);
+  }
+  expect(neighbours.every((buffer) => buffer.equals(Buffer.alloc(100, 'n')))).toBe(true);
+  out.ascii('end');
+  expect(Buffer.concat(out.held()).toString()).toBe('end');
+});

@@ -5,6 +5,7 @@ const FIRST_BYTES = 1_024;
 export const CHUNK_BYTES = 65_536;
 /** Runs up to this long are copied byte by byte: cheaper than a native call. */
 const SHORT_RUN = 48;
+const SPARE_MAX = 16;
 
 /** What is known of the session whose values are encoded. */
 export interface SessionFacts {
@@ -32,6 +33,10 @@ export class Output {
   #full: Buffer[] = [];
   #fullBytes = 0;
   #takenBytes = 0;
+  /** Chunks that were taken and are free to be written again. */
+  readonly #spare: Buffer[] = [];
+  /** Memory that is this output's alone; a small buffer shares its memory with others of the process. */
+  readonly #own = new WeakSet<ArrayBufferLike>();
 
   constructor(facts: SessionFacts = newFacts()) {
     this.facts = facts;
@@ -65,8 +70,24 @@ export class Output {
     }
     this.#full.push(this.buffer.subarray(0, this.position));
     this.#fullBytes += this.position;
-    this.buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+    this.buffer = this.#chunk();
     this.position = 0;
+  }
+
+  #chunk(): Buffer {
+    const spare = this.#spare.pop();
+    if (spare !== undefined) return spare;
+    const made = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    this.#own.add(made.buffer);
+    return made;
+  }
+
+  /** Chunks that were taken come back, to be used again rather than to become garbage. */
+  recycle(chunks: readonly Buffer[]): void {
+    for (const chunk of chunks) {
+      if (this.#spare.length >= SPARE_MAX) return;
+      if (this.#own.has(chunk.buffer)) this.#spare.push(Buffer.from(chunk.buffer));
+    }
   }
 
   byte(value: number): void {
@@ -142,7 +163,7 @@ export class Output {
     this.#takenBytes = this.offset;
     this.#full = [];
     this.#fullBytes = 0;
-    this.buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+    this.buffer = this.#chunk();
     this.position = 0;
     return chunks;
   }

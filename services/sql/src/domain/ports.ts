@@ -48,6 +48,7 @@ export interface Answer {
   readonly length: number;
   /** The whole answer, if it is in one piece in memory. */
   readonly whole: Buffer | undefined;
+  /** Each piece is good until the next one is asked for. */
   pieces(): AsyncIterable<Buffer>;
   dispose(): Promise<void>;
 }

@@ -25,6 +25,7 @@ export interface Exchange {
 const CONNECT_TIMEOUT_MS = 5_000;
 const CANCEL_TIMEOUT_MS = 2_000;
 const RESET_TIMEOUT_MS = 5_000;
+const READ_BYTES = 65_536;
 
 const READY = 0x5a;
 const ERROR = 0x45;
@@ -59,9 +60,38 @@ function personUrl({ databaseUrl, role, password }: ConnectOptions): string {
   return url.href;
 }
 
+/**
+ * A socket that reads into one buffer again and again. A new buffer for each read is garbage that is collected late:
+ * a large result would show in memory as a multiple of itself.
+ */
+function reusingSocket(): { readonly socket: net.Socket; handOver(): void } {
+  let isHandedOver = false;
+  const socket = new net.Socket({
+    onread: {
+      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+      callback: (length, buffer) => {
+        const bytes = Buffer.from(buffer.buffer, buffer.byteOffset, length);
+        socket.emit('data', isHandedOver ? bytes : Buffer.from(bytes));
+        return true;
+      },
+    },
+  });
+  return {
+    socket,
+    handOver: () => {
+      isHandedOver = true;
+    },
+  };
+}
+
 export async function openConnection(options: ConnectOptions): Promise<Connection> {
+  const connectionString = personUrl(options);
+  const ssl: unknown = new pg.Client({ connectionString }).ssl;
+  // A TLS socket has its own way of reading.
+  const reusing = ssl === undefined || ssl === false ? reusingSocket() : undefined;
   const client = new pg.Client({
-    connectionString: personUrl(options),
+    ...(reusing !== undefined && { stream: () => reusing.socket }),
+    connectionString,
     application_name: 'postern',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
@@ -86,7 +116,7 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
   }
   const { stream } = client.connection;
   stream.removeAllListeners('data');
-  const ssl: unknown = client.ssl;
+  reusing?.handOver();
   return new Connection(stream, parameters, () => sendCancel({ host: client.host, port: client.port, ssl, ...key }));
 }
 

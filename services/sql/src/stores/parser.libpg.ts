@@ -1,6 +1,7 @@
 /** PostgreSQL's own parser (libpg-query, WebAssembly): a text in, a verdict out. One instance, used by one thread. */
 import { strict as assert } from 'node:assert';
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 
 import type { Token } from '../domain/reprint.ts';
 import { reprint } from '../domain/reprint.ts';
@@ -27,6 +28,9 @@ const isParserModule = (value: unknown): value is ParserModule =>
  * again; the package's own entry point offers no second one, so its factory is loaded directly.
  */
 export async function createParser(): Promise<Parser> {
+  // V8's optimizing compiler takes more than half a gigabyte for the parser's largest function, for a gain of little use.
+  setFlagsFromString('--no-wasm-tier-up');
+  setFlagsFromString('--no-wasm-dynamic-tiering');
   const factory: unknown = createRequire(import.meta.url)('libpg-query/wasm/libpg-query.js');
   assert(typeof factory === 'function');
   const made: unknown = await factory();

@@ -9,6 +9,7 @@ const READ_BYTES = 262_144;
 export interface Spool extends AsyncDisposable {
   /** Writes at `at`; bytes that were written behind it earlier are void. */
   write(at: number, chunks: readonly Buffer[]): Promise<void>;
+  /** Each piece is in the same memory: it is good until the next one is asked for. */
   read(from: number, to: number): AsyncIterable<Buffer>;
 }
 
@@ -27,9 +28,9 @@ export async function openSpool(folder: string): Promise<Spool> {
       }
     },
     async *read(from, to) {
+      const piece = Buffer.allocUnsafe(READ_BYTES);
       for (let at = from; at < to; ) {
-        const piece = Buffer.allocUnsafe(Math.min(READ_BYTES, to - at));
-        const { bytesRead } = await file.read(piece, 0, piece.length, at);
+        const { bytesRead } = await file.read(piece, 0, Math.min(READ_BYTES, to - at), at);
         if (bytesRead === 0) throw new SpoolCutOff('the spool is shorter than what was written to it');
         at += bytesRead;
         yield piece.subarray(0, bytesRead);

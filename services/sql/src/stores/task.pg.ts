@@ -393,6 +393,7 @@ export class Task implements Exchange {
     try {
       this.#spool ??= await openSpool(this.#limits.spoolFolder);
       await this.#spool.write(at, chunks);
+      this.#out.recycle(chunks);
     } catch (error) {
       // Entries before the one that fails may be among them.
       this.#out.putBack(chunks);

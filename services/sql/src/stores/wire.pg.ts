@@ -18,13 +18,21 @@ export interface Receiver {
 }
 
 const EMPTY = Buffer.alloc(0);
+/** Holds the tail of one read, the next one, and a message that is not yet large. */
+const PENDING_BYTES = 196_608;
+/** A buffer that had to grow is given up when it is empty. */
+const PENDING_KEPT_MAX = 393_216;
 
 export class Wire {
   readonly #stream: Duplex;
   readonly #receiver: Receiver;
   readonly #broken: (error: Error) => void;
-  #rest: Buffer = EMPTY;
+  /** Bytes that are still to be read, from `#from` to `#to`: copies, as the socket uses its own buffer again. */
+  #pending: Buffer = EMPTY;
+  #from = 0;
+  #to = 0;
   #isHalted = false;
+  #halt: Promise<void> | undefined;
   #largeType = 0;
   #largeLeft = 0;
 
@@ -32,41 +40,72 @@ export class Wire {
     this.#stream = stream;
     this.#receiver = receiver;
     this.#broken = broken;
-    stream.on('data', (chunk: Buffer) => this.#take(chunk));
+    stream.on('data', (chunk: Buffer) => this.#guard(() => this.#take(chunk)));
   }
 
-  #take(chunk: Buffer): void {
-    this.#rest = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-    if (!this.#isHalted) this.#readOrBreak();
-  }
-
-  #readOrBreak(): void {
+  #guard(work: () => void): void {
     try {
-      this.#read();
+      work();
     } catch (error) {
       this.#broken(error instanceof Error ? error : new ProtocolFault('the receiver failed'));
     }
   }
 
-  /** Reads what there is, as far as the receiver lets it. */
-  #read(): void {
-    let at = 0;
-    const bytes = this.#rest;
-    let halt: Promise<void> | undefined;
-    while (halt === undefined && at < bytes.length) {
+  #take(chunk: Buffer): void {
+    if (this.#isHalted) return this.#keep(chunk, 0);
+    if (this.#from === this.#to) {
+      const read = this.#read(chunk, 0, chunk.length);
+      if (read < chunk.length) this.#keep(chunk, read);
+    } else {
+      this.#keep(chunk, 0);
+      this.#readPending();
+    }
+    this.#wait();
+  }
+
+  #readPending(): void {
+    this.#from = this.#read(this.#pending, this.#from, this.#to);
+    if (this.#from < this.#to) return;
+    this.#from = 0;
+    this.#to = 0;
+    if (this.#pending.length > PENDING_KEPT_MAX) this.#pending = EMPTY;
+  }
+
+  #keep(chunk: Buffer, start: number): void {
+    const added = chunk.length - start;
+    const held = this.#to - this.#from;
+    if (this.#to + added > this.#pending.length) {
+      // What a halted receiver still looks at stays where it is.
+      const target =
+        held + added <= this.#pending.length && !this.#isHalted && this.#halt === undefined
+          ? this.#pending
+          : Buffer.allocUnsafe(Math.max(PENDING_BYTES, (held + added) * 2));
+      this.#pending.copy(target, 0, this.#from, this.#to);
+      this.#pending = target;
+      this.#from = 0;
+      this.#to = held;
+    }
+    chunk.copy(this.#pending, this.#to, start);
+    this.#to += added;
+  }
+
+  /** Reads what there is, as far as the receiver lets it; answers how far that was. */
+  #read(bytes: Buffer, from: number, to: number): number {
+    let at = from;
+    while (this.#halt === undefined && at < to) {
       if (this.#largeLeft > 0) {
-        const to = Math.min(bytes.length, at + this.#largeLeft);
-        this.#largeLeft -= to - at;
-        halt = this.#receiver.piece(this.#largeType, bytes, at, to, this.#largeLeft);
-        at = to;
+        const end = Math.min(to, at + this.#largeLeft);
+        this.#largeLeft -= end - at;
+        this.#halt = this.#receiver.piece(this.#largeType, bytes, at, end, this.#largeLeft);
+        at = end;
         continue;
       }
-      if (bytes.length - at < HEADER_BYTES) break;
+      if (to - at < HEADER_BYTES) break;
       const length = bytes.readUInt32BE(at + 1);
-      if (length < 4 || length > constants.MAX_LENGTH) return this.#broken(new ProtocolFault('a message of impossible length'));
+      if (length < 4 || length > constants.MAX_LENGTH) throw new ProtocolFault('a message of impossible length');
       const end = at + 1 + length;
-      if (end <= bytes.length) {
-        halt = this.#receiver.message(bytes[at] ?? 0, bytes, at + HEADER_BYTES, end);
+      if (end <= to) {
+        this.#halt = this.#receiver.message(bytes[at] ?? 0, bytes, at + HEADER_BYTES, end);
         at = end;
       } else if (length > LARGE_BYTES) {
         this.#largeType = bytes[at] ?? 0;
@@ -76,19 +115,24 @@ export class Wire {
         break;
       }
     }
-    this.#rest = at === bytes.length ? EMPTY : bytes.subarray(at);
-    if (halt !== undefined) this.#halt(halt);
+    return at;
   }
 
-  #halt(until: Promise<void>): void {
+  /** If the receiver asked for it, nothing is read until it is ready. */
+  #wait(): void {
+    const until = this.#halt;
+    if (until === undefined) return;
+    if (!this.#isHalted) this.#stream.pause();
     this.#isHalted = true;
-    this.#stream.pause();
     until.then(
-      () => {
-        this.#isHalted = false;
-        this.#readOrBreak();
-        if (!this.#isHalted) this.#stream.resume();
-      },
+      () =>
+        this.#guard(() => {
+          this.#halt = undefined;
+          this.#readPending();
+          if (this.#halt !== undefined) return this.#wait();
+          this.#isHalted = false;
+          this.#stream.resume();
+        }),
       (error: unknown) => this.#broken(error instanceof Error ? error : new ProtocolFault('the receiver failed')),
     );
   }

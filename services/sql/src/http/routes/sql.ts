@@ -2,8 +2,6 @@
 import { Failure } from '@postern/contracts/failure';
 import type { Caller, Outcome, QueryRunner } from '../../domain/ports.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 
 import { checkContentType, takeBody } from '../middleware/body.ts';
 import { presentSessionRefusal } from '../present.ts';
@@ -54,8 +52,22 @@ async function sendAnswer(answer: Extract<Outcome, { kind: 'answered' }>['answer
       return;
     }
     response.setTimeout(STALL_MS, () => response.destroy());
-    await pipeline(Readable.from(answer.pieces(), { objectMode: false, highWaterMark: 1 }), response);
+    for await (const piece of answer.pieces()) if (!(await written(response, piece))) return;
+    response.end();
   } finally {
     await answer.dispose();
   }
+}
+
+/** Resolves when the piece has left this process and its memory may be used again; to false if the reader is gone. */
+function written(response: ServerResponse, piece: Buffer): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const gone = (): void => resolve(false);
+  if (response.destroyed) gone();
+  response.once('close', gone);
+  response.write(piece, (error) => {
+    response.off('close', gone);
+    resolve(error === undefined || error === null);
+  });
+  return promise;
 }
