@@ -45,6 +45,8 @@ export interface App {
   /** News may have been missed: nothing that is remembered counts any more. */
   forgetAll(): void;
   isReady(): boolean;
+  /** Resolves when the edge can serve, or when the signal says to wait no longer. */
+  whenReady(signal: AbortSignal): Promise<void>;
   /** Nobody waits for readiness any longer. */
   drain(): void;
   entrance(listener: Listener, isDraining: () => boolean): Handle;
@@ -106,6 +108,7 @@ export function createApp(options: AppOptions): App {
       assertions.clear();
     },
     isReady: readiness.isReady,
+    whenReady: readiness.whenReady,
     drain: readiness.drain,
     entrance(listener, isDraining) {
       const entrance: Entrance = {

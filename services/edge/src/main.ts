@@ -1,4 +1,5 @@
 import { authService } from '@postern/contracts/auth';
+import { ANNOUNCE_INTERVAL_MS } from '@postern/contracts/mesh';
 import { sessionService } from '@postern/contracts/session';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
@@ -50,6 +51,8 @@ await runService(
     scope.use(await serveOps({ host: config.opsHost, port: config.opsPort, metrics, isReady }));
     scope.use(await announce(bus, 'edge', { replicaId, isReady }));
 
+    // Every replica says each second that it is there: doors that open before that is heard would answer 503.
+    await app.whenReady(AbortSignal.timeout(1.5 * ANNOUNCE_INTERVAL_MS));
     const { connectionsMax, drainNoticeMs } = config;
     const open = scope.use(
       await openListeners(app, document.listeners, { keyPair: keyPairOf(config), connectionsMax, drainNoticeMs, log }),
