@@ -1,6 +1,6 @@
 /** The folder a mesh keeps its state in: one supervisor at a time, and none of an earlier one's processes. */
 import { randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +38,11 @@ export async function openDataFolder(path: string): Promise<DataFolder> {
   await endLeftOvers(processesFile);
   return {
     path,
-    remember: (processes) => writeFileSync(processesFile, JSON.stringify(processes), { mode: 0o600 }),
+    remember(processes) {
+      const draft = `${processesFile}.draft`;
+      writeFileSync(draft, JSON.stringify(processes), { mode: 0o600 });
+      renameSync(draft, processesFile);
+    },
     async [Symbol.asyncDispose]() {
       await rm(processesFile, { force: true });
       await rm(lockFile, { force: true });

@@ -1,6 +1,7 @@
 /** The edge's replicas: each its own listener document and, once it listens, the ports it took. */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 
 import { isFree } from './ports.ts';
@@ -26,6 +27,8 @@ interface EdgesOptions {
   readonly ephemeral: boolean;
 }
 
+const WRITTEN_MS = 10_000;
+const POLL_MS = 20;
 const SHIPPED = new URL('../../listeners.json', import.meta.url);
 
 /** Writes the document of each replica. The first takes the ports that are asked for, the others free ones. */
@@ -45,11 +48,24 @@ export async function prepareEdges(options: EdgesOptions): Promise<readonly Edge
 
 /** The addresses of a replica that listens. From now on it keeps its ports, also when it is started again. */
 export async function settleEdge({ replica, listenersFile, portsFile }: EdgeFiles): Promise<Readonly<Record<string, string>>> {
-  const addresses = Addresses.parse(JSON.parse(await readFile(portsFile, 'utf8')));
+  const addresses = Addresses.parse(JSON.parse(await readWhenWritten(portsFile)));
   const document = await readFile(listenersFile, 'utf8');
   const settled = moveListeners(document, (name, wanted) => Number(URL.parse(addresses[name] ?? '')?.port) || wanted);
   await writeFile(listenersFile, settled, { mode: 0o600 });
   return Object.fromEntries(Object.entries(addresses).map(([name, address]) => [listenerName(name, replica), address]));
+}
+
+/** An edge is ready before its doors are open; the file is there whole or not at all. */
+async function readWhenWritten(file: string): Promise<string> {
+  const deadline = performance.now() + WRITTEN_MS;
+  for (;;) {
+    try {
+      return await readFile(file, 'utf8');
+    } catch (error) {
+      if (performance.now() > deadline) throw error;
+      await delay(POLL_MS);
+    }
+  }
 }
 
 async function readDocument({ listenersFile, port }: EdgesOptions): Promise<string> {
