@@ -9,7 +9,7 @@ import { Gauge } from 'prom-client';
 import type { Registry } from 'prom-client';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { deadlineIn } from './domain/deadline.ts';
+import { createDeadlines } from './domain/deadline.ts';
 import type { EnrolmentTools } from './domain/enrolment.ts';
 import type { FirstAdmin, FirstAdminOutcome } from './domain/first-admin.ts';
 import { ensureFirstAdmin } from './domain/first-admin.ts';
@@ -24,6 +24,8 @@ import { reconcileLogins } from './domain/reconciliation.ts';
 import { createSigningKeys } from './domain/signing-keys.ts';
 import { createHttp } from './http/server.ts';
 import { createHandlers } from './nats/handlers.ts';
+
+export const deadlineIn = createDeadlines(() => performance.now());
 
 export interface AppOptions
   extends EnrolmentTools, Pick<IdentitiesOptions, 'trustedRoles' | 'externalRoles' | 'externalGroupRoles'> {
@@ -142,6 +144,8 @@ function gauge(metrics: Registry, gate: Gate): void {
     name: 'postern_auth_password_waiting',
     help: 'Password checks that wait for their turn',
     registers: [metrics],
-    collect: () => void waiting.set(gate.waiting),
+    collect() {
+      waiting.set(gate.waiting);
+    },
   });
 }

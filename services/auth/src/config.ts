@@ -58,8 +58,16 @@ export const settings = {
     'The sealing key until now, while AUTH_SEALING_KEY takes its place',
   ),
   firstAdminName: setting('AUTH_FIRST_ADMIN_NAME', z.string().default('admin'), 'Who is made admin when there is no admin'),
-  firstAdminPassword: secret('AUTH_FIRST_ADMIN_PASSWORD', z.string().optional(), "The first admin's password; later without effect"),
-  firstAdminKey: secret('AUTH_FIRST_ADMIN_KEY', z.string().optional(), 'An API key, pst_…, that the first admin has from the start'),
+  firstAdminPassword: secret(
+    'AUTH_FIRST_ADMIN_PASSWORD',
+    z.string().optional(),
+    "The first admin's password; later without effect",
+  ),
+  firstAdminKey: secret(
+    'AUTH_FIRST_ADMIN_KEY',
+    z.string().optional(),
+    'An API key, pst_…, that the first admin has from the start',
+  ),
   trustedRoles: setting(
     'AUTH_TRUSTED_ROLES',
     Roles.prefault('writer'),
@@ -73,7 +81,7 @@ export const settings = {
   externalGroupRoles: setting(
     'AUTH_OIDC_GROUP_ROLES',
     GroupRoles.prefault('{}'),
-    "JSON: an issuer's group to the groups it gives and takes, as {\"staff\":[\"writer\"]}; {} leaves groups as they are",
+    'JSON: an issuer\'s group to the groups it gives and takes, as {"staff":["writer"]}; {} leaves groups as they are',
   ),
   roleMapFile: setting(
     'AUTH_ROLE_MAP_FILE',

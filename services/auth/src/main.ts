@@ -7,9 +7,8 @@ import { createReadiness, serveOps } from '@postern/service-kit/ops';
 import { ConfigMistake, runService } from '@postern/service-kit/run';
 import { availableParallelism } from 'node:os';
 
-import { createApp } from './app.ts';
+import { createApp, deadlineIn } from './app.ts';
 import { refine, settings } from './config.ts';
-import { deadlineIn } from './domain/deadline.ts';
 import { createGate } from './domain/gate.ts';
 import { createPasswordDesk } from './domain/password-desk.ts';
 import { openVault } from './domain/vault.ts';
@@ -34,7 +33,9 @@ await runService(
     const database = scope.use(openDatabase({ url: config.databaseUrl, connectionsMax: 10, onIdleError }));
     const rolesUrl = config.rolesDatabaseUrl ?? config.databaseUrl;
     const rolesDatabase = scope.use(openDatabase({ url: rolesUrl, connectionsMax: 4, onIdleError }));
-    const bus = scope.adopt(await connectBus('auth', { url: config.natsUrl, credsFile: config.natsCredsFile }), (open) => open.drain());
+    const bus = scope.adopt(await connectBus('auth', { url: config.natsUrl, credsFile: config.natsCredsFile }), (open) =>
+      open.drain(),
+    );
 
     const starting = deadlineIn(START_DEADLINE_MS);
     const migrated = await migrate(database, await readMigrations(), starting);

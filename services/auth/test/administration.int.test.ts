@@ -7,6 +7,8 @@ import { expect } from 'vitest';
 import type { Ask, Replica, World } from './world.ts';
 import { ADMIN_PASSWORD, ask, worldTest } from './world.ts';
 
+const anyString: unknown = expect.any(String);
+
 interface People {
   readonly replica: Replica;
   readonly admin: Principal;
@@ -29,34 +31,40 @@ async function people(world: World): Promise<People> {
   return { replica, admin, asAdmin, person, asPerson: world.as(replica, person) };
 }
 
-worldTest('a person is made, shown, listed in pages, changed and removed, and no answer has a hash or a secret', async ({ world }) => {
-  const { asAdmin, person } = await people(world);
-  const name = `${world.name('quentin')}@example.com`;
-  const made = await asAdmin('POST', '/api/people', { name, password: 'a fine password' });
-  expect(made.status).toBe(201);
-  expect(made.headers.get('location')).toBe(`/api/people/${encodeURIComponent(name)}`);
-  expect(made.headers.get('cache-control')).toBe('no-store');
-  const shown = await asAdmin('GET', `/api/people/${encodeURIComponent(name)}`);
-  expect(shown.body).toEqual(made.body);
-  expect(shown.body).toEqual({
-    id: expect.any(String),
-    name,
-    kind: 'person',
-    roles: ['reader'],
-    disabled: false,
-    hasPassword: true,
-    createdAt: expect.any(String),
-    updatedAt: expect.any(String),
-  });
-  const first = await asAdmin('GET', '/api/people?limit=2');
-  expect(first.body).toMatchObject({ people: [{ name: world.name('admin') }, { name: person.name }], next: person.name });
-  const second = await asAdmin('GET', `/api/people?limit=2&after=${encodeURIComponent(String(first.body['next']))}`);
-  expect(second.body).toMatchObject({ people: [{ name }], next: null });
-  expect((await asAdmin('PATCH', `/api/people/${name}`, { roles: ['writer', 'reader', 'writer'] })).body['roles']).toEqual(['reader', 'writer']);
-  expect((await asAdmin('DELETE', `/api/people/${name}`)).status).toBe(204);
-  expect((await asAdmin('GET', `/api/people/${name}`)).body['code']).toBe('PERSON_NOT_FOUND');
-  for (const { text } of [made, shown, first, second]) expect(text).not.toMatch(/argon2|sealed|hash"|secret/i);
-});
+worldTest(
+  'a person is made, shown, listed in pages, changed and removed, and no answer has a hash or a secret',
+  async ({ world }) => {
+    const { asAdmin, person } = await people(world);
+    const name = `${world.name('quentin')}@example.com`;
+    const made = await asAdmin('POST', '/api/people', { name, password: 'a fine password' });
+    expect(made.status).toBe(201);
+    expect(made.headers.get('location')).toBe(`/api/people/${encodeURIComponent(name)}`);
+    expect(made.headers.get('cache-control')).toBe('no-store');
+    const shown = await asAdmin('GET', `/api/people/${encodeURIComponent(name)}`);
+    expect(shown.body).toEqual(made.body);
+    expect(shown.body).toEqual({
+      id: anyString,
+      name,
+      kind: 'person',
+      roles: ['reader'],
+      disabled: false,
+      hasPassword: true,
+      createdAt: anyString,
+      updatedAt: anyString,
+    });
+    const first = await asAdmin('GET', '/api/people?limit=2');
+    expect(first.body).toMatchObject({ people: [{ name: world.name('admin') }, { name: person.name }], next: person.name });
+    const second = await asAdmin('GET', `/api/people?limit=2&after=${encodeURIComponent(String(first.body['next']))}`);
+    expect(second.body).toMatchObject({ people: [{ name }], next: null });
+    expect((await asAdmin('PATCH', `/api/people/${name}`, { roles: ['writer', 'reader', 'writer'] })).body['roles']).toEqual([
+      'reader',
+      'writer',
+    ]);
+    expect((await asAdmin('DELETE', `/api/people/${name}`)).status).toBe(204);
+    expect((await asAdmin('GET', `/api/people/${name}`)).body['code']).toBe('PERSON_NOT_FOUND');
+    for (const { text } of [made, shown, first, second]) expect(text).not.toMatch(/argon2|sealed|hash"|secret/i);
+  },
+);
 
 worldTest('an agent is in the group agent and in no other', async ({ world }) => {
   const { asAdmin } = await people(world);
@@ -104,7 +112,17 @@ worldTest('what is wrong with a body is said by pointer, and nothing of it is re
 
 worldTest('names that are reserved or taken are refused', async ({ world }) => {
   const { asAdmin, person } = await people(world);
-  for (const name of ['mz_system', 'MZ_x', 'pg_x', 'external_x', 'PUBLIC', 'postern_x', 'app_owner', 'postgres', 'anonymous_http_user']) {
+  for (const name of [
+    'mz_system',
+    'MZ_x',
+    'pg_x',
+    'external_x',
+    'PUBLIC',
+    'postern_x',
+    'app_owner',
+    'postgres',
+    'anonymous_http_user',
+  ]) {
     const answer = await asAdmin('POST', '/api/people', { name });
     expect([answer.status, answer.body['code']], name).toEqual([422, 'NAME_RESERVED']);
   }
@@ -222,11 +240,18 @@ worldTest('an API key is shown once, works until it is revoked or ends, and its 
   expect(principal.expiresAt).toBe(Math.floor(Date.parse(String(made.body['expiresAt'])) / 1_000));
   await eventually(async () => {
     const listed = await asPerson('GET', '/api/keys');
-    expect(listed.body).toMatchObject({ keys: [{ id, name: 'laptop', lastUsedAt: expect.any(String) }], next: null });
+    expect(listed.body).toMatchObject({ keys: [{ id, name: 'laptop', lastUsedAt: anyString }], next: null });
     expect(listed.text).not.toContain(key.slice(13));
   });
-  const wrong = [`${key.slice(0, -1)}${key.endsWith('A') ? 'E' : 'A'}`, key.replace(/^pst_.{8}/, 'pst_zzzzzzzz'), 'pst_', '', `${key} `];
-  for (const text of wrong) await expect(world.edge.verifyApiKey({ key: text })).rejects.toMatchObject({ code: 'CREDENTIAL_INVALID' });
+  const wrong = [
+    `${key.slice(0, -1)}${key.endsWith('A') ? 'E' : 'A'}`,
+    key.replace(/^pst_.{8}/, 'pst_zzzzzzzz'),
+    'pst_',
+    '',
+    `${key} `,
+  ];
+  for (const text of wrong)
+    await expect(world.edge.verifyApiKey({ key: text })).rejects.toMatchObject({ code: 'CREDENTIAL_INVALID' });
 
   world.clock.offsetMs = 3_600_001;
   await expect(world.edge.verifyApiKey({ key })).rejects.toMatchObject({ code: 'CREDENTIAL_INVALID' });
@@ -276,14 +301,18 @@ worldTest('a person changes their own password with the one they have', async ({
   await world.session.verifyPassword({ name: person.name, password: newPassword });
 });
 
-worldTest('whoever holds a session cannot guess the password behind it: after ten failures even the right one has to wait', async ({ world }) => {
-  const { asPerson, person } = await people(world);
-  const change = (currentPassword: string) => asPerson('PATCH', '/api/me', { currentPassword, newPassword: 'and now another one' });
-  for (let failure = 0; failure < 10; failure += 1) expect((await change(`guess ${failure}`)).status).toBe(401);
-  const limited = await change(`${person.name} has one`);
-  expect([limited.status, limited.body['code']]).toEqual([429, 'TOO_MANY_ATTEMPTS']);
-  expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0);
-});
+worldTest(
+  'whoever holds a session cannot guess the password behind it: after ten failures even the right one has to wait',
+  async ({ world }) => {
+    const { asPerson, person } = await people(world);
+    const change = (currentPassword: string) =>
+      asPerson('PATCH', '/api/me', { currentPassword, newPassword: 'and now another one' });
+    for (let failure = 0; failure < 10; failure += 1) expect((await change(`guess ${failure}`)).status).toBe(401);
+    const limited = await change(`${person.name} has one`);
+    expect([limited.status, limited.body['code']]).toEqual([429, 'TOO_MANY_ATTEMPTS']);
+    expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0);
+  },
+);
 
 worldTest('somebody who is gone since the assertion was signed is refused', async ({ world }) => {
   const { replica, asAdmin, person } = await people(world);

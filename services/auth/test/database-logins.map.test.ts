@@ -17,7 +17,9 @@ async function read(content: string) {
 }
 
 test('a map names the login and secret of each person, beside it or in it', async () => {
-  const outcome = await read('{"alice":{"role":"app_reader","password":"p"},"bob":{"role":"app_writer","passwordFile":"secret"}}');
+  const outcome = await read(
+    '{"alice":{"role":"app_reader","password":"p"},"bob":{"role":"app_writer","passwordFile":"secret"}}',
+  );
   expect(outcome.kind === 'logins' && [...outcome.logins]).toEqual([
     ['alice', { dbRole: 'app_reader', password: 'p' }],
     ['bob', { dbRole: 'app_writer', password: 'from a file' }],

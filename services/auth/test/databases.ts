@@ -1,9 +1,11 @@
 import type { TestPostgres } from '@postern/testkit/postgres-test';
 
-import { deadlineIn } from '../src/domain/deadline.ts';
+import { createDeadlines } from '../src/domain/deadline.ts';
 import type { Database } from '../src/stores/database.pg.ts';
 import { openDatabase } from '../src/stores/database.pg.ts';
 import { migrate, readMigrations } from '../src/stores/migrations.pg.ts';
+
+export const deadlineIn = createDeadlines(() => performance.now());
 
 export const openTestDatabase = (url: string, connectionsMax = 10): Database =>
   openDatabase({ url, connectionsMax, onIdleError: () => {} });

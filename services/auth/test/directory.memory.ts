@@ -83,8 +83,9 @@ const queries = (state: () => State): DirectoryQueries => ({
     for (const [key, { personId }] of identities) if (personId === id) identities.delete(key);
   },
   countAdmins: async () =>
-    [...state().people.values()].filter(({ roles, disabled, origin }) => roles.includes('admin') && !disabled && origin !== 'internal')
-      .length,
+    [...state().people.values()].filter(
+      ({ roles, disabled, origin }) => roles.includes('admin') && !disabled && origin !== 'internal',
+    ).length,
   async identityAt(personId, issuer) {
     const found = [...state().identities.values()].find((one) => one.personId === personId && one.issuer === issuer);
     return found === undefined ? undefined : { issuer: found.issuer, subject: found.subject };

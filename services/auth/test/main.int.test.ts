@@ -47,38 +47,48 @@ async function refusal(world: World, given: Record<string, string | undefined>):
   return refused.output();
 }
 
-worldTest('it starts, serves, stops at SIGTERM with 0, starts again with another first password, and prints no secret', async ({ world }) => {
-  const key = `pst_abcd1234_${randomBytes(32).toString('base64url')}`;
-  await using first = run(world, { AUTH_FIRST_ADMIN_KEY: key });
-  await eventually(() => first.output().includes('"started"'), { timeoutMs: 20_000 });
-  const principal = await world.edge.verifyApiKey({ key });
-  expect(principal).toMatchObject({ name: world.name('admin'), scopes: ['role:admin'], method: 'apiKey', tokenId: 'abcd1234' });
-  await world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
-  first.stop();
-  expect(await first.exit).toBe(0);
+worldTest(
+  'it starts, serves, stops at SIGTERM with 0, starts again with another first password, and prints no secret',
+  async ({ world }) => {
+    const key = `pst_abcd1234_${randomBytes(32).toString('base64url')}`;
+    await using first = run(world, { AUTH_FIRST_ADMIN_KEY: key });
+    await eventually(() => first.output().includes('"started"'), { timeoutMs: 20_000 });
+    const principal = await world.edge.verifyApiKey({ key });
+    expect(principal).toMatchObject({ name: world.name('admin'), scopes: ['role:admin'], method: 'apiKey', tokenId: 'abcd1234' });
+    await world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
+    first.stop();
+    expect(await first.exit).toBe(0);
 
-  await using second = run(world, { AUTH_FIRST_ADMIN_PASSWORD: 'quite another password', LOG_LEVEL: 'trace' });
-  await eventually(() => second.output().includes('"started"'), { timeoutMs: 20_000 });
-  await world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
-  const attempt = world.session.verifyPassword({ name: world.name('admin'), password: 'quite another password' });
-  await expect(attempt).rejects.toMatchObject({ code: 'CREDENTIAL_INVALID' });
-  const output = first.output() + second.output();
-  const { username, password } = new URL(world.cluster.url);
-  for (const secret of [ADMIN_PASSWORD, 'quite another password', key, key.slice(13), SEALING_KEY.toString('base64'), password]) {
-    expect(output).not.toContain(secret);
-  }
-  expect(username).not.toBe('');
+    await using second = run(world, { AUTH_FIRST_ADMIN_PASSWORD: 'quite another password', LOG_LEVEL: 'trace' });
+    await eventually(() => second.output().includes('"started"'), { timeoutMs: 20_000 });
+    await world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
+    const attempt = world.session.verifyPassword({ name: world.name('admin'), password: 'quite another password' });
+    await expect(attempt).rejects.toMatchObject({ code: 'CREDENTIAL_INVALID' });
+    const output = first.output() + second.output();
+    const { username, password } = new URL(world.cluster.url);
+    for (const secret of [
+      ADMIN_PASSWORD,
+      'quite another password',
+      key,
+      key.slice(13),
+      SEALING_KEY.toString('base64'),
+      password,
+    ]) {
+      expect(output).not.toContain(secret);
+    }
+    expect(username).not.toBe('');
 
-  // Another sealing key than the one in the database: said at the start, not found out later.
-  const other = await refusal(world, { AUTH_SEALING_KEY: randomBytes(32).toString('base64') });
-  expect(other).toContain('AUTH_SEALING_KEY: it is not the key that the secrets in this database were sealed with');
-  // The new one with the old one beside it takes over.
-  const fresh = randomBytes(32).toString('base64');
-  await using third = run(world, { AUTH_SEALING_KEY: fresh, AUTH_SEALING_KEY_PREVIOUS: SEALING_KEY.toString('base64') });
-  await eventually(() => third.output().includes('"started"'), { timeoutMs: 20_000 });
-  await world.edge.verifyApiKey({ key });
-  await refusal(world, {});
-});
+    // Another sealing key than the one in the database: said at the start, not found out later.
+    const other = await refusal(world, { AUTH_SEALING_KEY: randomBytes(32).toString('base64') });
+    expect(other).toContain('AUTH_SEALING_KEY: it is not the key that the secrets in this database were sealed with');
+    // The new one with the old one beside it takes over.
+    const fresh = randomBytes(32).toString('base64');
+    await using third = run(world, { AUTH_SEALING_KEY: fresh, AUTH_SEALING_KEY_PREVIOUS: SEALING_KEY.toString('base64') });
+    await eventually(() => third.output().includes('"started"'), { timeoutMs: 20_000 });
+    await world.edge.verifyApiKey({ key });
+    await refusal(world, {});
+  },
+);
 
 worldTest('without an admin and without a password for one it does not start, and says so', async ({ world }) => {
   const output = await refusal(world, { AUTH_FIRST_ADMIN_PASSWORD: undefined });
@@ -92,7 +102,8 @@ worldTest('known-bad secrets and settings that make no sense are all listed, and
     AUTH_FIRST_ADMIN_KEY: 'pst_tooshort',
     AUTH_FIRST_ADMIN_NAME: 'postgres',
   });
-  for (const name of ['AUTH_FIRST_ADMIN_PASSWORD', 'AUTH_FIRST_ADMIN_KEY', 'AUTH_FIRST_ADMIN_NAME']) expect(output).toContain(name);
+  for (const name of ['AUTH_FIRST_ADMIN_PASSWORD', 'AUTH_FIRST_ADMIN_KEY', 'AUTH_FIRST_ADMIN_NAME'])
+    expect(output).toContain(name);
   const more = await refusal(world, {
     AUTH_SEALING_KEY: Buffer.alloc(32).toString('base64'),
     AUTH_TRUSTED_ROLES: 'root',
@@ -106,15 +117,18 @@ worldTest('known-bad secrets and settings that make no sense are all listed, and
   expect(output + more).not.toMatch(/changeme|tooshort|hunter22/);
 });
 
-worldTest('a database that is newer than the code, or was made with another migration, is refused and left as it is', async ({ world }) => {
-  await world.start();
-  const checksum = createHash('sha256').update('x').digest('hex');
-  await world.cluster.sql("INSERT INTO auth.migrations VALUES ('9999_later.sql', $1, now())", [checksum]);
-  expect(await refusal(world, {})).toContain('the database has the migration 9999_later.sql, which this version does not know');
-  await world.cluster.sql("DELETE FROM auth.migrations WHERE name = '9999_later.sql'");
-  await world.cluster.sql("UPDATE auth.migrations SET checksum = $1 WHERE name LIKE '0001%'", [checksum]);
-  expect(await refusal(world, {})).toMatch(/the migration 0001_\w+\.sql is not the one that the database was made with/);
-});
+worldTest(
+  'a database that is newer than the code, or was made with another migration, is refused and left as it is',
+  async ({ world }) => {
+    await world.start();
+    const checksum = createHash('sha256').update('x').digest('hex');
+    await world.cluster.sql("INSERT INTO auth.migrations VALUES ('9999_later.sql', $1, now())", [checksum]);
+    expect(await refusal(world, {})).toContain('the database has the migration 9999_later.sql, which this version does not know');
+    await world.cluster.sql("DELETE FROM auth.migrations WHERE name = '9999_later.sql'");
+    await world.cluster.sql("UPDATE auth.migrations SET checksum = $1 WHERE name LIKE '0001%'", [checksum]);
+    expect(await refusal(world, {})).toMatch(/the migration 0001_\w+\.sql is not the one that the database was made with/);
+  },
+);
 
 worldTest('four that start at once on an empty database agree on one mesh', async ({ world }) => {
   const runs = Array.from({ length: 4 }, () => run(world));

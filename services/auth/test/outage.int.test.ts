@@ -72,7 +72,13 @@ worldTest('while the database is cut off every question is answered UNAVAILABLE,
     () => world.edge.verifyApiKey({ key: `pst_abcdefgh_${'a'.repeat(43)}` }),
     () => world.edge.trust({ name: 'mz_system' }),
     () => world.edge.trust({ name: world.name('new') }),
-    () => world.edge.admitExternal({ issuer: 'https://issuer.test', subject: 's', name: world.name('new'), expiresAt: 4_000_000_000 }),
+    () =>
+      world.edge.admitExternal({
+        issuer: 'https://issuer.test',
+        subject: 's',
+        name: world.name('new'),
+        expiresAt: 4_000_000_000,
+      }),
     () => world.edge.mint({ principal, audience: 'sql' }),
     () => world.sql.lendDatabaseLogin({ assertion, sealTo }),
   ];
@@ -86,11 +92,12 @@ worldTest('while the database is cut off every question is answered UNAVAILABLE,
 
 worldTest('a database that answers nothing is waited for no longer than the caller waits', async ({ world }) => {
   await using relay = await relayTo(world.cluster.url);
-  await using _replica = await world.start({ databaseUrl: relay.url });
+  await using replica = await world.start({ databaseUrl: relay.url });
   const credentials = { name: world.name('admin'), password: ADMIN_PASSWORD };
   await world.session.verifyPassword(credentials);
   relay.mode = 'hang';
-  await expect(world.session.verifyPassword(credentials)).rejects.toMatchObject({ code: expect.stringMatching(/TIMEOUT|UNAVAILABLE/) });
+  const asked = replica.app.handlers.verifyPassword(credentials, { remainingMs: 300 } as never);
+  await expect(asked).rejects.toMatchObject({ code: 'TIMEOUT' });
   relay.mode = 'cut';
   relay.mode = 'pass';
   await eventually(() => world.session.verifyPassword(credentials));
@@ -101,7 +108,9 @@ worldTest('a connection that the server ends, idle or not, ends nothing else', a
   const credentials = { name: world.name('admin'), password: ADMIN_PASSWORD };
   for (let round = 0; round < 3; round += 1) {
     await world.session.verifyPassword(credentials);
-    await world.cluster.sql('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()');
+    await world.cluster.sql(
+      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()',
+    );
     await eventually(() => world.session.verifyPassword(credentials));
   }
 });

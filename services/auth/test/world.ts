@@ -22,7 +22,6 @@ import { expect } from 'vitest';
 
 import type { App, AppOptions } from '../src/app.ts';
 import { createApp } from '../src/app.ts';
-import { deadlineIn } from '../src/domain/deadline.ts';
 import { createGate } from '../src/domain/gate.ts';
 import { createPasswordDesk } from '../src/domain/password-desk.ts';
 import { openVault } from '../src/domain/vault.ts';
@@ -32,7 +31,7 @@ import { createPgDirectory } from '../src/stores/directory.pg.ts';
 import { createPgRootStore, createPgSigningKeyStore } from '../src/stores/key-stores.pg.ts';
 import { migrate, readMigrations } from '../src/stores/migrations.pg.ts';
 import { createArgon2Hasher } from '../src/stores/password-hasher.argon2.ts';
-import { openTestDatabase } from './databases.ts';
+import { deadlineIn, openTestDatabase } from './databases.ts';
 
 export const ADMIN_PASSWORD = 'correct horse battery';
 export const SEALING_KEY = randomBytes(32);
@@ -185,7 +184,9 @@ async function createCluster(postgres: TestPostgres): Promise<Cluster & AsyncDis
   const login = `auth_${randomBytes(6).toString('hex')}`;
   const password = randomBytes(16).toString('hex');
   await onServer(superuserUrl, async (client) => {
-    const { rows } = await client.query("SELECT current_setting('server_version_num')::int >= 160000 AS modern");
+    const { rows } = await client.query<{ modern: boolean }>(
+      "SELECT current_setting('server_version_num')::int >= 160000 AS modern",
+    );
     const option = rows[0]?.modern === true ? 'ADMIN TRUE, INHERIT FALSE, SET FALSE' : 'ADMIN OPTION';
     await client.query(`CREATE ROLE ${login} LOGIN CREATEROLE NOINHERIT PASSWORD '${password}'`);
     await client.query(`GRANT postern_reader, postern_writer, postern_admin, postern_agent TO ${login} WITH ${option}`);
@@ -195,7 +196,10 @@ async function createCluster(postgres: TestPostgres): Promise<Cluster & AsyncDis
   url.username = login;
   url.password = password;
   const sql: Cluster['sql'] = (text, values) =>
-    onServer(superuserUrl, async (client) => (await client.query(text, values === undefined ? [] : [...values])).rows);
+    onServer(
+      superuserUrl,
+      async (client) => (await client.query<Record<string, unknown>>(text, values === undefined ? [] : [...values])).rows,
+    );
   return {
     url: url.href,
     superuserUrl,
@@ -209,8 +213,8 @@ const OUR_ROLES = `SELECT r.rolname FROM pg_roles r JOIN auth.roots m
 
 async function dropRoles(client: pg.Client, login: string): Promise<void> {
   const { rows: made } = await client.query("SELECT WHERE to_regclass('auth.roots') IS NOT NULL");
-  const { rows } = made.length === 0 ? { rows: [] } : await client.query(OUR_ROLES);
-  for (const role of [...rows.map((row) => String(row.rolname)), login].map((name) => pg.escapeIdentifier(name))) {
+  const { rows } = made.length === 0 ? { rows: [] } : await client.query<{ rolname: string }>(OUR_ROLES);
+  for (const role of [...rows.map((row) => row.rolname), login].map((name) => pg.escapeIdentifier(name))) {
     await client.query(`DROP OWNED BY ${role} CASCADE`);
     await client.query(`DROP ROLE ${role}`);
   }

@@ -15,9 +15,15 @@ test('a secret may hold the sign that parts the key', () => {
   expect(parseApiKey(`pst_abcdefgh_${secret}`)).toEqual({ id: 'abcdefgh', secret });
 });
 
-test.for(['', 'pst_', 'pst_abcdefgh', `pst_abcdefgh_${'a'.repeat(42)}`, `pst_abcdefgh_${'a'.repeat(44)}`, `xst_abcdefgh_${'a'.repeat(43)}`, `pst_abcdefgh_${'a'.repeat(43)}\n`, `pst_abc%efgh_${'a'.repeat(43)}`])(
-  '%j is no key',
-  (text) => {
-    expect(parseApiKey(text)).toBeUndefined();
-  },
-);
+test.for([
+  '',
+  'pst_',
+  'pst_abcdefgh',
+  `pst_abcdefgh_${'a'.repeat(42)}`,
+  `pst_abcdefgh_${'a'.repeat(44)}`,
+  `xst_abcdefgh_${'a'.repeat(43)}`,
+  `pst_abcdefgh_${'a'.repeat(43)}\n`,
+  `pst_abc%efgh_${'a'.repeat(43)}`,
+])('%j is no key', (text) => {
+  expect(parseApiKey(text)).toBeUndefined();
+});

@@ -4,6 +4,8 @@ import { expect, test } from 'vitest';
 
 import { mintAssertion } from './assertions.ts';
 
+const anyString: unknown = expect.any(String);
+
 const { privateKey, publicKey } = generateKeyPairSync('ed25519');
 const jwk = publicKey.export({ format: 'jwk' });
 const key = {
@@ -14,7 +16,15 @@ const key = {
   publicKey: { kty: 'OKP', crv: 'Ed25519', x: jwk.x ?? '', kid: 'one', alg: 'EdDSA', use: 'sig' } as const,
 };
 const clock = { now: () => 1_800_000_000_500 };
-const principal: Principal = { id: 'p', kind: 'person', name: 'Ünal', dbRole: 'Ünal', scopes: ['role:reader'], method: 'password', expiresAt: 0 };
+const principal: Principal = {
+  id: 'p',
+  kind: 'person',
+  name: 'Ünal',
+  dbRole: 'Ünal',
+  scopes: ['role:reader'],
+  method: 'password',
+  expiresAt: 0,
+};
 const read = (part: string | undefined): unknown => JSON.parse(Buffer.from(part ?? '', 'base64url').toString());
 
 test('an assertion names its key, its audience, its subject and its end, 30 s from now, and is signed', () => {
@@ -28,7 +38,7 @@ test('an assertion names its key, its audience, its subject and its end, 30 s fr
     sub: 'p',
     iat: 1_800_000_000,
     exp: expiresAt,
-    jti: expect.any(String),
+    jti: anyString,
     principal,
   });
   const signed = Buffer.from(`${header}.${payload}`);

@@ -1,7 +1,9 @@
 import type { Deadline } from './ports.ts';
 
-/** A deadline `ms` from now, on the clock that never jumps. */
-export function deadlineIn(ms: number): Deadline {
-  const end = performance.now() + ms;
-  return { remainingMs: () => end - performance.now() };
-}
+/** Makes deadlines on a clock that never jumps, in milliseconds. */
+export const createDeadlines =
+  (elapsedMs: () => number) =>
+  (ms: number): Deadline => {
+    const end = elapsedMs() + ms;
+    return { remainingMs: () => end - elapsedMs() };
+  };

@@ -62,7 +62,12 @@ async function makeAdmin(
   return aligned.person;
 }
 
-async function keepKey(tools: FirstAdminTools, transaction: DirectoryTransaction, admin: Person, apiKey: string | undefined): Promise<void> {
+async function keepKey(
+  tools: FirstAdminTools,
+  transaction: DirectoryTransaction,
+  admin: Person,
+  apiKey: string | undefined,
+): Promise<void> {
   const parts = apiKey === undefined ? undefined : parseApiKey(apiKey);
   if (parts === undefined || (await transaction.keyById(parts.id)) !== undefined) return;
   await transaction.insertKey({

@@ -109,7 +109,8 @@ export function createIdentities(options: IdentitiesOptions) {
       const proof: Proof = { method: 'oidc', expiresAt: token.expiresAt };
       const linked = await directory.at(deadline).personByIdentity(token);
       if (linked?.disabled === true) return { kind: 'denied' };
-      if (linked !== undefined && isSame(linked.roles, syncedRoles(options, linked.roles, token.groups))) return known(linked, proof);
+      if (linked !== undefined && isSame(linked.roles, syncedRoles(options, linked.roles, token.groups)))
+        return known(linked, proof);
       let changed: Person | undefined;
       const admission = await directory.transact(deadline, async (transaction): Promise<Admission> => {
         const admitted = await admitLinked(options, transaction, token, deadline);
@@ -204,7 +205,7 @@ async function syncRoles(
   const losesAdmin = person.roles.includes('admin') && !roles.includes('admin');
   if (losesAdmin && (await transaction.countAdmins()) <= 1) {
     options.reporter.warn({ name: person.name }, 'the last admin stays admin, whatever the groups of the issuer say');
-    roles = [...roles, 'admin'].toSorted() as GroupRole[];
+    roles = [...roles, 'admin' as const].toSorted();
   }
   if (isSame(person.roles, roles)) return { kind: 'admitted', person, changed: false };
   const aligned = await alignLogin(options, { ...person, roles, updatedAt: options.clock.now() }, deadline);

@@ -43,7 +43,11 @@ export function createKeys({ directory, vault, clock, revocations }: KeysOptions
   };
 
   return {
-    async list(deadline: Deadline, actor: Actor, { person: name, ...page }: Page & { person: string | undefined }): Promise<KeyList> {
+    async list(
+      deadline: Deadline,
+      actor: Actor,
+      { person: name, ...page }: Page & { person: string | undefined },
+    ): Promise<KeyList> {
       const owner = await ownerOf(deadline, actor, name);
       if (owner.kind !== 'owner') return owner;
       return { kind: 'keys', person: owner.person, keys: await directory.at(deadline).keysOf(owner.person.id, page) };

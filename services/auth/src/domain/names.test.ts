@@ -3,12 +3,24 @@ import { expect, test } from 'vitest';
 
 import { judgeName } from './names.ts';
 
-test.for(['alice', 'a', 'Alice', 'alice@example.com', 'auth0|5f7c8ec7', 'Ünal', 'Иван', '李雷', 'x'.repeat(63), '_x', '1', 'mz', 'pgx', 'posterior'])(
-  '%s is a name',
-  (name) => {
-    expect(judgeName(name)).toBe('fine');
-  },
-);
+test.for([
+  'alice',
+  'a',
+  'Alice',
+  'alice@example.com',
+  'auth0|5f7c8ec7',
+  'Ünal',
+  'Иван',
+  '李雷',
+  'x'.repeat(63),
+  '_x',
+  '1',
+  'mz',
+  'pgx',
+  'posterior',
+])('%s is a name', (name) => {
+  expect(judgeName(name)).toBe('fine');
+});
 
 test.for([
   'mz_system',

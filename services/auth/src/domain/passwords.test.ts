@@ -2,9 +2,12 @@ import { expect, test } from 'vitest';
 
 import { passwordMistake, preparePassword } from './passwords.ts';
 
-test.for(['eight888', 'four words go well', '        x', 'пароль-пароль', 'x'.repeat(1_024), '🦔🦔🦔🦔🦔🦔🦔🦔'])('%s can be a password', (password) => {
-  expect(passwordMistake('alice', password)).toBeUndefined();
-});
+test.for(['eight888', 'four words go well', '        x', 'пароль-пароль', 'x'.repeat(1_024), '🦔🦔🦔🦔🦔🦔🦔🦔'])(
+  '%s can be a password',
+  (password) => {
+    expect(passwordMistake('alice', password)).toBeUndefined();
+  },
+);
 
 test.for([
   ['seven77', 'at least'],

@@ -59,7 +59,7 @@ export const preparePassword = (password: string): string => password.normalize(
 /** Why this cannot be the password of that name; nothing if it can. */
 export function passwordMistake(name: string, password: string): string | undefined {
   const prepared = preparePassword(password);
-  if ([...prepared].length < LENGTH_MIN) return `must have at least ${LENGTH_MIN} characters`;
+  if ((prepared.match(/./gsu)?.length ?? 0) < LENGTH_MIN) return `must have at least ${LENGTH_MIN} characters`;
   if (password.length > LENGTH_MAX || prepared.length > LENGTH_MAX) return `must have at most ${LENGTH_MAX} characters`;
   if (CONTROL.test(prepared)) return 'must not have control characters';
   const lowered = prepared.toLowerCase();

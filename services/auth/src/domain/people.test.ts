@@ -4,7 +4,6 @@ import { expect, test } from 'vitest';
 
 import { createMemoryDirectory } from '../../test/directory.memory.ts';
 import { aPerson } from '../../test/directory.suite.ts';
-import { deadlineIn } from './deadline.ts';
 import { createGate } from './gate.ts';
 import { createIdentities } from './identities.ts';
 import { createPasswordDesk } from './password-desk.ts';
@@ -12,7 +11,7 @@ import { createPeople, judgeActor } from './people.ts';
 import type { DatabaseLogins, LoginWish, PasswordHasher, Person } from './ports.ts';
 import { createVault } from './vault.ts';
 
-const soon = deadlineIn(60_000);
+const soon = { remainingMs: () => 60_000 };
 
 /** Remembers what was asked of it. */
 function recordedLogins(): DatabaseLogins & { readonly logins: Map<string, LoginWish>; readonly ended: string[] } {
@@ -88,7 +87,8 @@ test('who is admin is what the principal and the directory both say, as of now',
   const reader = await add({ roles: ['reader'] });
   const gone = aPerson({ roles: ['admin'] });
   const disabled = await add({ roles: ['admin'], disabled: true });
-  const judge = async (person: Person, ...roles: GroupRole[]) => (await judgeActor(directory, soon, principalOf(person, ...roles)))?.isAdmin;
+  const judge = async (person: Person, ...roles: GroupRole[]) =>
+    (await judgeActor(directory, soon, principalOf(person, ...roles)))?.isAdmin;
   expect(await judge(admin, 'admin')).toBe(true);
   expect(await judge(admin, 'reader')).toBe(false);
   expect(await judge(reader, 'admin')).toBe(false);
@@ -98,7 +98,9 @@ test('who is admin is what the principal and the directory both say, as of now',
 
 test('a person whose login cannot be made is not made', async () => {
   const { people, directory } = await setUp();
-  expect(await people.create(soon, { name: 'foreign', kind: 'person', roles: [], password: undefined })).toEqual({ kind: 'taken' });
+  expect(await people.create(soon, { name: 'foreign', kind: 'person', roles: [], password: undefined })).toEqual({
+    kind: 'taken',
+  });
   expect(await directory.at(soon).personByName('foreign')).toBeUndefined();
 });
 
@@ -191,7 +193,12 @@ test('the last admin stays admin even if an external issuer takes the group away
   const { add, directory, vault: _vault, ...tools } = await setUp();
   const person = await add({ name: 'ada', roles: ['admin'] });
   await directory.at(soon).linkIdentity(person.id, { issuer: 'https://issuer.test', subject: 's' });
-  const identities = createIdentities({ ...tools, directory, vault: _vault, externalGroupRoles: { root: ['admin'], staff: ['writer'] } });
+  const identities = createIdentities({
+    ...tools,
+    directory,
+    vault: _vault,
+    externalGroupRoles: { root: ['admin'], staff: ['writer'] },
+  });
   const token = { issuer: 'https://issuer.test', subject: 's', name: 'ada', expiresAt: 1, groups: ['staff'] };
   const scopes = async () => {
     const admission = await identities.admitExternal(soon, token);

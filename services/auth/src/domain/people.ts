@@ -46,7 +46,12 @@ type Unknown = { readonly kind: 'unknown' };
 export type Creation = Done | { readonly kind: 'taken' | 'reserved' | 'malformed' } | Weak | Crowded;
 export type Change = Done | Unknown | { readonly kind: 'lastAdmin' | 'unmanaged' | 'taken' } | Weak | Crowded;
 export type Removal = Done | Unknown | { readonly kind: 'lastAdmin' };
-export type PasswordChange = Done | { readonly kind: 'refused' } | { readonly kind: 'limited'; readonly waitSeconds: number } | Weak | Crowded;
+export type PasswordChange =
+  | Done
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'limited'; readonly waitSeconds: number }
+  | Weak
+  | Crowded;
 
 export interface PeopleOptions extends EnrolmentTools {
   readonly directory: Directory;
@@ -75,7 +80,14 @@ export function createPeople(options: PeopleOptions) {
         await transaction.lockName(wish.name);
         if ((await transaction.personByName(wish.name)) !== undefined) return { kind: 'taken' };
         const { name, kind, roles } = wish;
-        const made = await enrol(options, transaction, { name, kind, roles, origin: 'created', passwordHash: hashed.value, deadline });
+        const made = await enrol(options, transaction, {
+          name,
+          kind,
+          roles,
+          origin: 'created',
+          passwordHash: hashed.value,
+          deadline,
+        });
         return made.kind === 'made' ? { kind: 'done', person: made.person } : made;
       });
     },
@@ -97,7 +109,8 @@ export function createPeople(options: PeopleOptions) {
           disabled: change.disabled ?? person.disabled,
           updatedAt: clock.now(),
         };
-        if (countsAsAdmin(person) && !countsAsAdmin(wanted) && (await transaction.countAdmins()) <= 1) return { kind: 'lastAdmin' };
+        if (countsAsAdmin(person) && !countsAsAdmin(wanted) && (await transaction.countAdmins()) <= 1)
+          return { kind: 'lastAdmin' };
         const touchesLogin = change.roles !== undefined || change.disabled !== undefined;
         const aligned = touchesLogin ? await alignLogin(options, wanted, deadline) : { kind: 'made' as const, person: wanted };
         if (aligned.kind === 'taken') return { kind: 'taken' };

@@ -2,14 +2,13 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { deadlineIn } from './deadline.ts';
 import type { SigningKeyRow, SigningKeyStore } from './ports.ts';
 import { createSigningKeys, currentKey, planRotation, publishedKeys } from './signing-keys.ts';
 import { createVault } from './vault.ts';
 
 const MINUTE = 60_000;
 const ROTATION = 60 * MINUTE;
-const soon = deadlineIn(60_000);
+const soon = { remainingMs: () => 60_000 };
 
 function keyStore(): SigningKeyStore & { readonly rows: SigningKeyRow[] } {
   const rows: SigningKeyRow[] = [];

@@ -22,7 +22,9 @@ type Scheduled = Pick<SigningKeyRow, 'kid' | 'ordinal' | 'signsFrom'>;
 
 /** The one that started last. */
 export const currentKey = <Key extends Scheduled>(keys: readonly Key[], now: number): Key | undefined =>
-  keys.filter((key) => key.signsFrom <= now).reduce<Key | undefined>((last, key) => (last === undefined || later(key, last) ? key : last), undefined);
+  keys
+    .filter((key) => key.signsFrom <= now)
+    .reduce<Key | undefined>((last, key) => (last === undefined || later(key, last) ? key : last), undefined);
 
 const later = (left: Scheduled, right: Scheduled): boolean =>
   left.signsFrom === right.signsFrom ? left.ordinal > right.ordinal : left.signsFrom > right.signsFrom;

@@ -1,11 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 
-import { deadlineIn } from './deadline.ts';
 import type { RootRow, RootStore } from './ports.ts';
 import { createVault, openVault, sealingKeyMistake } from './vault.ts';
 
-const soon = deadlineIn(60_000);
+const soon = { remainingMs: () => 60_000 };
 const vault = createVault('mesh', randomBytes(32));
 
 function rootStore(): RootStore & { row: RootRow | undefined } {
@@ -40,7 +39,8 @@ test('a sealed secret of which anything was changed does not open', () => {
     changed[index] = (changed[index] ?? 0) ^ 1;
     expect(vault.open(`${version}.${id}.${changed.toString('base64url')}`, 'x')).toBeUndefined();
   }
-  for (const text of ['', 'v1', 'v1..', `v2.${id}.${body}`, `v1.${id}.AAAA`, `v1.00000000.${body}`]) expect(vault.open(text, 'x')).toBeUndefined();
+  for (const text of ['', 'v1', 'v1..', `v2.${id}.${body}`, `v1.${id}.AAAA`, `v1.00000000.${body}`])
+    expect(vault.open(text, 'x')).toBeUndefined();
 });
 
 test('the vault opens with the key it was made with, for every replica alike', async () => {

@@ -1,14 +1,16 @@
 /** What every route needs of a request. */
+import assert from 'node:assert/strict';
 import { Failure } from '@postern/contracts/failure';
 import { issuesOf } from '@postern/rpc/wire';
 import type { Request, RequestHandler, Response } from 'express';
 import type { z } from 'zod';
 
-import { deadlineIn } from '../domain/deadline.ts';
+import { createDeadlines } from '../domain/deadline.ts';
 import type { Actor } from '../domain/people.ts';
 import type { Deadline } from '../domain/ports.ts';
 
 const DEADLINE_MS = 10_000;
+const deadlineIn = createDeadlines(() => performance.now());
 
 export const deadlineOf = (): Deadline => deadlineIn(DEADLINE_MS);
 
@@ -33,14 +35,18 @@ export const invalid = (pointer: string, message: string): Failure =>
 export const crowded = (kind: 'busy' | 'late'): Failure =>
   kind === 'busy' ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : new Failure('TIMEOUT');
 
-const ACTOR = 'actor';
+const actors = new WeakMap<Response, Actor>();
 
 export const rememberActor = (response: Response, actor: Actor): void => {
-  response.locals[ACTOR] = actor;
+  actors.set(response, actor);
 };
 
 /** Who asks; set before any route is reached. */
-export const actorOf = (response: Response): Actor => response.locals[ACTOR] as Actor;
+export function actorOf(response: Response): Actor {
+  const actor = actors.get(response);
+  assert(actor !== undefined, 'a route was reached without an actor');
+  return actor;
+}
 
 /** Before anything is parsed or looked up, so that nothing can be learnt. */
 export const adminsOnly: RequestHandler = (_request, response, next) => {

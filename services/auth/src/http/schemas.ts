@@ -27,7 +27,10 @@ export const PersonCreation = z
     roles: Roles.optional(),
     password: Password.optional(),
   })
-  .transform(({ roles, ...rest }) => ({ ...rest, roles: roles ?? [rest.kind === 'agent' ? ('agent' as const) : ('reader' as const)] }))
+  .transform(({ roles, ...rest }) => ({
+    ...rest,
+    roles: roles ?? [rest.kind === 'agent' ? ('agent' as const) : ('reader' as const)],
+  }))
   .refine(({ kind, roles }) => kind !== 'agent' || roles.every((role) => role === 'agent'), {
     path: ['roles'],
     message: 'an agent is in the group agent only',

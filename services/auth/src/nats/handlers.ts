@@ -5,11 +5,13 @@ import { ASSERTION_ISSUER, type VerifyAssertion } from '@postern/service-kit/ass
 import type { Handlers } from '@postern/rpc/serve';
 
 import { mintAssertion } from '../domain/assertions.ts';
-import { deadlineIn } from '../domain/deadline.ts';
+import { createDeadlines } from '../domain/deadline.ts';
 import type { Admission, Identities } from '../domain/identities.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { SigningKeys } from '../domain/signing-keys.ts';
 import { sealFor } from './seal.ts';
+
+const deadlineIn = createDeadlines(() => performance.now());
 
 export interface HandlersOptions {
   readonly identities: Identities;
@@ -19,7 +21,12 @@ export interface HandlersOptions {
   readonly verifySqlAssertion: VerifyAssertion;
 }
 
-export function createHandlers({ identities, signingKeys, clock, verifySqlAssertion }: HandlersOptions): Handlers<typeof authService> {
+export function createHandlers({
+  identities,
+  signingKeys,
+  clock,
+  verifySqlAssertion,
+}: HandlersOptions): Handlers<typeof authService> {
   return {
     async verifyPassword({ name, password }, call) {
       const found = await identities.verifyPassword(deadlineIn(call.remainingMs), name, password);

@@ -6,7 +6,11 @@ import { z } from 'zod';
 import type { DatabaseLogins } from '../domain/ports.ts';
 
 const Entry = z
-  .strictObject({ role: z.string().min(1).max(63), password: z.string().min(1).optional(), passwordFile: z.string().min(1).optional() })
+  .strictObject({
+    role: z.string().min(1).max(63),
+    password: z.string().min(1).optional(),
+    passwordFile: z.string().min(1).optional(),
+  })
   .refine((entry) => (entry.password === undefined) !== (entry.passwordFile === undefined), 'needs password or passwordFile');
 
 /** `{"alice": {"role": "app_reader", "password": "…"}}`, or `passwordFile`, read beside the map. */

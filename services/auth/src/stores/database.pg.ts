@@ -92,8 +92,10 @@ async function run(client: pg.PoolClient, deadline: Deadline, text: string, valu
   return rows;
 }
 
+const ROLLBACK = { text: 'ROLLBACK', query_timeout: CONNECT_TIMEOUT_MS };
+
 const rollBack = (client: pg.PoolClient): Promise<boolean> =>
-  client.query({ text: 'ROLLBACK', query_timeout: CONNECT_TIMEOUT_MS } as pg.QueryConfig).then(
+  client.query(ROLLBACK).then(
     () => true,
     () => false,
   );

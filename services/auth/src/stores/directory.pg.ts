@@ -62,9 +62,14 @@ const locks = (query: Query): Pick<DirectoryTransaction, 'lockLogins' | 'lockAdm
   },
 });
 
-const queries = (query: Query): DirectoryQueries => ({ ...peopleQueries(query), ...identityQueries(query), ...keyQueries(query) });
+const queries = (query: Query): DirectoryQueries => ({
+  ...peopleQueries(query),
+  ...identityQueries(query),
+  ...keyQueries(query),
+});
 
-const first = <T>(rows: readonly Row[], parse: (row: Row) => T): T | undefined => (rows[0] === undefined ? undefined : parse(rows[0]));
+const first = <T>(rows: readonly Row[], parse: (row: Row) => T): T | undefined =>
+  rows[0] === undefined ? undefined : parse(rows[0]);
 
 const person = (row: Row): Person => PersonRow.parse(row);
 const apiKey = (row: Row): ApiKey => KeyRow.parse(row);

@@ -32,7 +32,9 @@ export function migrate(database: Database, migrations: readonly Migration[], de
     if (schema === undefined) await query('CREATE SCHEMA auth');
     const [table] = await query("SELECT 1 WHERE to_regclass('auth.migrations') IS NOT NULL");
     if (table === undefined) {
-      await query('CREATE TABLE auth.migrations (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL)');
+      await query(
+        'CREATE TABLE auth.migrations (name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL)',
+      );
     }
     return apply(query, migrations);
   });

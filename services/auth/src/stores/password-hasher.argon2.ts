@@ -12,7 +12,9 @@ export const createArgon2Hasher = (parameters: typeof TODAY = TODAY): PasswordHa
     if (!hashed.startsWith('$argon2id$')) return true;
     const made = parseOptions(hashed);
     return (
-      made.memoryCost !== parameters.memoryCost || made.timeCost !== parameters.timeCost || made.parallelism !== parameters.parallelism
+      made.memoryCost !== parameters.memoryCost ||
+      made.timeCost !== parameters.timeCost ||
+      made.parallelism !== parameters.parallelism
     );
   },
 });

@@ -22,7 +22,10 @@ export function peopleRoutes(people: People): Router {
     .post(async (request, response) => {
       const { name, kind, roles, password } = bodyOf(request, PersonCreation);
       const person = createdPerson(await people.create(deadlineOf(), { name, kind, roles, password }));
-      response.status(201).location(`/api/people/${encodeURIComponent(person.name)}`).json(showPerson(person));
+      response
+        .status(201)
+        .location(`/api/people/${encodeURIComponent(person.name)}`)
+        .json(showPerson(person));
     })
     .all(notAllowed('GET', 'POST'));
 
