@@ -21,7 +21,9 @@ export function contractMistakes(services: readonly Service[], events: readonly 
     ...repeated([...subjects, ...events.map(eventSubject)]).map((subject) => `${subject}: two have this subject`),
     ...repeated(codes).map((code) => `${code}: two services have this code`),
     ...services.flatMap(serviceMistakes),
-    ...events.filter(({ name }) => !/ed$/.test(name)).map((event) => `${eventSubject(event)}: an event is named in past tense`),
+    ...events
+      .filter(({ name }) => !name.endsWith('ed'))
+      .map((event) => `${eventSubject(event)}: an event is named in past tense`),
     ...events.filter(({ summary }) => !isSentence(summary)).map((event) => `${eventSubject(event)}: has no summary`),
   ];
 }

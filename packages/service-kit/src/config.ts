@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { z } from 'zod';
+import type { z } from 'zod';
 
 /** One environment variable: its name, its shape and what it is for. */
 export interface Setting<Schema extends z.ZodType = z.ZodType> {

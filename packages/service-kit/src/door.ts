@@ -1,4 +1,4 @@
-import type { RequestListener, Server } from 'node:http';
+import type { RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -24,8 +24,15 @@ export interface Door extends AsyncDisposable {
  */
 export async function openDoor(listener: RequestListener, options: DoorOptions): Promise<Door> {
   let draining = false;
+  const underWay = new Set<ServerResponse>();
   const server = createServer({ keepAliveTimeout: 65_000, requestTimeout: 0, noDelay: true }, (request, response) => {
     if (draining) response.setHeader('connection', 'close');
+    underWay.add(response);
+    response.once('close', () => {
+      underWay.delete(response);
+      // One that had sent its headers before the drain leaves its connection open, and idle.
+      if (draining) setImmediate(() => server.closeIdleConnections());
+    });
     listener(request, response);
   });
   options.prepare?.(server);
@@ -41,6 +48,7 @@ export async function openDoor(listener: RequestListener, options: DoorOptions):
     origin: `http://${reachableHost(options.host)}:${port}`,
     async [Symbol.asyncDispose]() {
       draining = true;
+      for (const response of underWay) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
       server.closeIdleConnections();

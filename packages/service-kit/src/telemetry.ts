@@ -7,15 +7,15 @@ const configured =
   ['', 'TRACES_', 'METRICS_'].some((signal) => process.env[`OTEL_EXPORTER_OTLP_${signal}ENDPOINT`] !== undefined);
 
 if (configured) {
-  const [{ NodeSDK }, { HttpInstrumentation }, { ExpressInstrumentation }, { PgInstrumentation }, { register }] =
-    await Promise.all([
-      import('@opentelemetry/sdk-node'),
-      import('@opentelemetry/instrumentation-http'),
-      import('@opentelemetry/instrumentation-express'),
-      import('@opentelemetry/instrumentation-pg'),
-      import('node:module'),
-    ]);
-  register('@opentelemetry/instrumentation/hook.mjs', import.meta.url);
+  const [{ NodeSDK }, { HttpInstrumentation }, { ExpressInstrumentation }, { PgInstrumentation }, module] = await Promise.all([
+    import('@opentelemetry/sdk-node'),
+    import('@opentelemetry/instrumentation-http'),
+    import('@opentelemetry/instrumentation-express'),
+    import('@opentelemetry/instrumentation-pg'),
+    import('node:module'),
+  ]);
+  // oxlint-disable-next-line typescript/no-deprecated -- OpenTelemetry's hook is made for it, and has none for its successor
+  module.register('@opentelemetry/instrumentation/hook.mjs', import.meta.url);
   const sdk = new NodeSDK({
     // Statements and parameters are the person's own; they never become attributes.
     instrumentations: [

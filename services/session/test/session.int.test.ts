@@ -24,7 +24,7 @@ import { connectAsSession } from './session-redis.ts';
 import { connectRedis } from '../src/stores/redis.ts';
 
 const silent = createLogger({ service: 'test', level: 'silent' });
-const failing = (code: string) => expect.objectContaining({ name: 'Failure', code });
+const failing = (code: string): unknown => expect.objectContaining({ name: 'Failure', code });
 
 /** A name and an address that no other test of this file tries. */
 const stranger = () => ({

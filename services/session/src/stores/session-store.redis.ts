@@ -133,8 +133,16 @@ export function createRedisSessionStore(redis: Redis, clock: Clock): SessionStor
       const ended = await create(
         [sessionKey(tokenHash), principalKey(principal.id), markKey(principal.id)],
         [
-          ...[tokenHash, replaces ?? '', epoch, lifeMs(forgetAtMs), perPrincipalMax],
-          ...[id, JSON.stringify(principal), createdAtMs, lastActivityAtMs, client],
+          tokenHash,
+          replaces ?? '',
+          epoch,
+          lifeMs(forgetAtMs),
+          perPrincipalMax,
+          id,
+          JSON.stringify(principal),
+          createdAtMs,
+          lastActivityAtMs,
+          client,
         ],
       );
       return ended === null ? { kind: 'superseded' } : { kind: 'created', ended: parseAll(ended) };
