@@ -402,12 +402,9 @@ busTest('replicas answer PING, INFO and STATS of the NATS services protocol, one
   for await (const message of pings) ids.push(message.json<{ id: string }>().id);
   expect(ids.toSorted()).toEqual([one, two].toSorted());
   const info = await observer.request(`$SRV.INFO.auth.${one}`);
-  expect(info.json()).toMatchObject({
-    type: 'io.nats.micro.v1.info_response',
-    name: 'auth',
-    version: '1.0.0',
-    endpoints: expect.arrayContaining([{ name: 'mint', subject: 'rpc.auth.v1.mint', queue_group: 'auth' }]),
-  });
+  expect(info.json()).toMatchObject({ type: 'io.nats.micro.v1.info_response', name: 'auth', version: '1.0.0' });
+  const mint = { name: 'mint', subject: 'rpc.auth.v1.mint', queue_group: 'auth' };
+  expect(info.json<{ endpoints: unknown[] }>().endpoints).toContainEqual(mint);
   const statistics = await observer.request(`$SRV.STATS.auth.${one}`);
   expect(statistics.json<{ endpoints: unknown[] }>().endpoints).toContainEqual(
     expect.objectContaining({ name: 'verifyPassword', num_requests: 2, num_errors: 1, last_error: 'CREDENTIAL_INVALID' }),

@@ -6,17 +6,17 @@ import { containerServers } from './container-servers.ts';
 import { dockerAnswers } from './docker.ts';
 import { embeddedServers } from './embedded-servers.ts';
 
-export interface PostgresAddress {
+interface PostgresAddress {
   /** Of a superuser. */
   readonly url: string;
 }
 
-export interface RedisAddress {
+interface RedisAddress {
   /** Of a user who may do everything. */
   readonly url: string;
 }
 
-export interface NatsAddress {
+interface NatsAddress {
   readonly url: string;
   /** Holds `<user>.creds` of each service, and of the observer. */
   readonly credsDir: string;
