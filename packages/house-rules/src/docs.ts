@@ -32,7 +32,7 @@ const codes = (texts: readonly string[]): string => texts.map(code).join(', ') |
 // ------------------------------------------------------------------------------------------------------------- errors
 
 /** As in a problem's `type`. */
-export const errorAnchor = (errorCode: string): string => errorCode.toLowerCase().replaceAll('_', '-');
+const errorAnchor = (errorCode: string): string => errorCode.toLowerCase().replaceAll('_', '-');
 
 function errorParagraph(errorCode: string, { status, title }: ErrorDefinition): string {
   const answering = services.flatMap(([, service]) =>

@@ -1,4 +1,4 @@
-import type { CodeOf, Procedure, RequestOf, ResponseOf, Service } from '@postern/contracts/define';
+import type { Procedure, RequestOf, ResponseOf, Service } from '@postern/contracts/define';
 import { procedureSubject } from '@postern/contracts/define';
 import { Failure, isFailure } from '@postern/contracts/failure';
 import type { Msg, NatsConnection } from '@nats-io/transport-node';
@@ -25,9 +25,6 @@ export type Client<S extends Service> = {
     options?: CallOptions,
   ) => Promise<ResponseOf<S['procedures'][Name]>>;
 };
-
-/** The failure codes a call of this procedure may throw. */
-export type CodeOfCall<S extends Service, Name extends keyof S['procedures']> = CodeOf<S['procedures'][Name]>;
 
 interface ClientOptions {
   readonly metrics?: Registry | undefined;

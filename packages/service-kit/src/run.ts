@@ -22,7 +22,7 @@ export interface RunOptions<S extends Settings> {
 }
 
 /** Exit status for a configuration that cannot be used (sysexits `EX_CONFIG`). */
-export const EXIT_CONFIG = 78;
+const EXIT_CONFIG = 78;
 
 /**
  * Runs a service as a process: `--help` prints its settings; bad settings print every mistake and exit 78; SIGTERM or

@@ -1,4 +1,4 @@
-import type { Config, Refine } from '@postern/service-kit/config';
+import type { Refine } from '@postern/service-kit/config';
 import { secret, setting } from '@postern/service-kit/config';
 import { sharedSettings } from '@postern/service-kit/settings';
 import { z } from 'zod';
@@ -26,8 +26,6 @@ export const settings = {
   ),
   lockSecondsMax: setting('SESSION_LOCK_SECONDS_MAX', seconds.default(300), 'Longest lock; each lock is twice the one before'),
 };
-
-export type SessionConfig = Config<typeof settings>;
 
 export const refine: Refine<typeof settings> = ({ idleSeconds, absoluteSeconds }) =>
   idleSeconds > absoluteSeconds ? ['SESSION_IDLE_SECONDS: must not be more than SESSION_ABSOLUTE_SECONDS'] : [];
