@@ -25,7 +25,9 @@ await runService(
   settings,
   async ({ config, scope, log, metrics, replicaId }) => {
     const clock = { now: () => performance.now() };
-    const bus = scope.adopt(await connectBus('sql', { url: config.natsUrl, credsFile: config.natsCredsFile }), (open) => open.drain());
+    const bus = scope.adopt(await connectBus('sql', { url: config.natsUrl, credsFile: config.natsCredsFile }), (open) =>
+      open.drain(),
+    );
     const own = { connectionString: config.databaseUrl, application_name: 'postern-sql', max: 3, connectionTimeoutMillis: 2_000 };
     const pool = scope.adopt(new pg.Pool(own), (open) => open.end());
     pool.on('error', (error) => log.warn({ err: error }, 'own session lost'));

@@ -22,7 +22,11 @@ test('a result beyond the limit is an error without rows, and the entries before
   expect(outcomes(await sql.extended(alice, ['select 1'], [endless], ['select 2']))).toEqual([[['1']], '53200']);
   expect(outcomes(await sql.simple(alice, "select repeat('x', 5000000)"))).toEqual(['53200']);
   // All rows of a request count together.
-  expect(outcomes(await sql.simple(alice, "select count(repeat('x', 600000)); select repeat('x', 600000); select repeat('x', 600000)")).at(-1)).toBe('53200');
+  expect(
+    outcomes(
+      await sql.simple(alice, "select count(repeat('x', 600000)); select repeat('x', 600000); select repeat('x', 600000)"),
+    ).at(-1),
+  ).toBe('53200');
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
 });
 
@@ -30,7 +34,10 @@ test('what a string did before its result was too large is undone', async ({ sta
   const sql = await startSql({ limits: { resultBytes: MIB } });
   const alice = await person('undone');
   await sql.simple(alice, 'create table undone (a int)');
-  const entries = await sql.simple(alice, "insert into undone values (1); select repeat('x', 1000) from generate_series(1, 10000000); insert into undone values (2)");
+  const entries = await sql.simple(
+    alice,
+    "insert into undone values (1); select repeat('x', 1000) from generate_series(1, 10000000); insert into undone values (2)",
+  );
   expect(outcomes(entries)).toEqual(['INSERT 0 1', '53200']);
   expect(outcomes(await sql.simple(alice, 'select count(*) from undone'))).toEqual([[['0']]]);
 });
@@ -46,22 +53,32 @@ test('a result larger than memory may hold waits in a file that leaves no trace'
   expect(large?.rows).toEqual(Array.from({ length: 20_000 }, (_, at) => [String(at + 1), 'é'.repeat(100)]));
   expect(one?.rows).toEqual([['1']]);
   // An error takes back rows that are in the file already.
-  expect(outcomes(await sql.simple(alice, "select 1; select repeat('x', 100), 1 / (50000 - i) from generate_series(1, 50000) i"))).toEqual([[['1']], '22012']);
-  expect(outcomes(await sql.extended(alice, ["select repeat('x', 100) from generate_series(1, 5000)"], ['select 1'])).at(-1)).toEqual([['1']]);
+  expect(
+    outcomes(await sql.simple(alice, "select 1; select repeat('x', 100), 1 / (50000 - i) from generate_series(1, 50000) i")),
+  ).toEqual([[['1']], '22012']);
+  expect(
+    outcomes(await sql.extended(alice, ["select repeat('x', 100) from generate_series(1, 5000)"], ['select 1'])).at(-1),
+  ).toEqual([['1']]);
   expect(await readdir(folder.path)).toEqual([]);
 });
 
 test('a disk that fails is an error of the statement', async ({ startSql, person }) => {
   const sql = await startSql({ limits: { spoolBytes: 65_536, spoolFolder: '/nowhere/at/all' } });
   const alice = await person('diskless');
-  expect(outcomes(await sql.simple(alice, "select 1; select repeat('x', 100) from generate_series(1, 100000)"))).toEqual([[['1']], '58030']);
+  expect(outcomes(await sql.simple(alice, "select 1; select repeat('x', 100) from generate_series(1, 100000)"))).toEqual([
+    [['1']],
+    '58030',
+  ]);
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
 });
 
 test('statement_timeout is the error of the server; a person may set their own', async ({ startSql, person }) => {
   const sql = await startSql({ statementTimeoutMs: 100 });
   const alice = await person('timed');
-  expect((await sql.simple(alice, 'select pg_sleep(60)'))[0]?.error).toEqual({ message: 'canceling statement due to statement timeout', code: '57014' });
+  expect((await sql.simple(alice, 'select pg_sleep(60)'))[0]?.error).toEqual({
+    message: 'canceling statement due to statement timeout',
+    code: '57014',
+  });
   expect(outcomes(await sql.simple(alice, "set statement_timeout = '10s'; select pg_sleep(0.2)"))).toEqual(['SET', [['']]]);
   expect(outcomes(await sql.simple(alice, 'show statement_timeout'))).toEqual([[['100ms']]]);
 });
@@ -74,7 +91,8 @@ test('a request ends at its own deadline, whatever its session sets', async ({ s
 });
 
 const sleepers = async (database: PersonDatabase, person: Person): Promise<unknown> =>
-  (await database.query("select count(*)::int as n from pg_stat_activity where usename = $1 and state = 'active'", [person.name])).rows[0]?.['n'];
+  (await database.query("select count(*)::int as n from pg_stat_activity where usename = $1 and state = 'active'", [person.name]))
+    .rows[0]?.['n'];
 
 /** Sends a request and breaks the connection once it runs. */
 async function leave(sql: RunningSql, person: Person, body: string, isRunning: () => Promise<void>): Promise<void> {
@@ -115,7 +133,8 @@ test('a caller who leaves while waiting for a session takes none', async ({ star
 
 test('notices without end are counted, not kept', async ({ sql, person }) => {
   const alice = await person('noisy');
-  const loop = "do $$ begin for i in 1..20000 loop raise notice 'n %', i; end loop; raise notice '%', repeat('x', 3000000); end $$";
+  const loop =
+    "do $$ begin for i in 1..20000 loop raise notice 'n %', i; end loop; raise notice '%', repeat('x', 3000000); end $$";
   const [entry] = await sql.simple(alice, loop);
   expect(entry?.ok).toBe('DO');
   expect(entry?.notices).toHaveLength(1_001);

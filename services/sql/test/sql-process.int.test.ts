@@ -25,7 +25,10 @@ interface Service {
   readonly said: readonly ReplicaAnnounced[];
 }
 
-const environment = (database: PersonDatabase, nats: { readonly url: string; credsFile(user: 'sql'): string }): NodeJS.ProcessEnv => ({
+const environment = (
+  database: PersonDatabase,
+  nats: { readonly url: string; credsFile(user: 'sql'): string },
+): NodeJS.ProcessEnv => ({
   PATH: process.env['PATH'],
   NATS_URL: nats.url,
   NATS_CREDS_FILE: nats.credsFile('sql'),
@@ -45,7 +48,10 @@ const test = base.extend('start', async ({ nats, database, auth }, { onCleanup }
       }),
     );
     await bus.flush();
-    const child = spawn(process.execPath, [MAIN], { env: { ...environment(database, nats), ...more }, stdio: ['ignore', 'inherit', 'inherit'] });
+    const child = spawn(process.execPath, [MAIN], {
+      env: { ...environment(database, nats), ...more },
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
     scope.defer(async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       child.kill('SIGKILL');
@@ -65,7 +71,12 @@ async function output(child: ChildProcess): Promise<{ readonly code: unknown; re
 }
 
 test('all mistakes of the configuration are told at once, without a value of it, and end with 78', async ({ database, nats }) => {
-  const wrong = { SQL_POOL_MAX: 'many', SQL_RESULT_BYTES_MAX: '5', SQL_DATABASE_URL: 'http://user:hunter2@example.org', NATS_CREDS_FILE: '' };
+  const wrong = {
+    SQL_POOL_MAX: 'many',
+    SQL_RESULT_BYTES_MAX: '5',
+    SQL_DATABASE_URL: 'http://user:hunter2@example.org',
+    NATS_CREDS_FILE: '',
+  };
   const { code, text } = await output(spawn(process.execPath, [MAIN], { env: { ...environment(database, nats), ...wrong } }));
   expect(code).toBe(78);
   for (const name of Object.keys(wrong)) expect(text).toContain(`${name}: `);
@@ -81,7 +92,16 @@ test('a stop finishes what is under way, says so before, and exits with 0', asyn
   const { child, sql, said } = await start({ DRAIN_TIMEOUT_MS: '600000' });
   const exited = once(child, 'exit');
   const running = sql.simple(alice, 'select pg_sleep(1), 7');
-  await eventually(async () => expect(outcomes(await sql.simple(alice, "select count(*) from pg_stat_activity where query like 'select pg_sleep(1), 7%' and state = 'active'"))).toEqual([[['1']]]));
+  await eventually(async () =>
+    expect(
+      outcomes(
+        await sql.simple(
+          alice,
+          "select count(*) from pg_stat_activity where query like 'select pg_sleep(1), 7%' and state = 'active'",
+        ),
+      ),
+    ).toEqual([[['1']]]),
+  );
   child.kill('SIGTERM');
   expect(outcomes(await running)).toEqual([[['', '7']]]);
   // Long before the deadline of the drain: the connection that was kept alive is shut as soon as its answer is out.
@@ -89,7 +109,11 @@ test('a stop finishes what is under way, says so before, and exits with 0', asyn
   expect(said.at(-1)?.state).toBe('draining');
 });
 
-test('a replica whose database is away says that it cannot work, and that it can when the database is back', async ({ start, database, alice }) => {
+test('a replica whose database is away says that it cannot work, and that it can when the database is back', async ({
+  start,
+  database,
+  alice,
+}) => {
   const { said, sql } = await start();
   await database.query(`alter database ${new URL(database.url).pathname.slice(1)} allow_connections false`).catch(() => {});
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
@@ -110,21 +134,29 @@ async function countBytes(sql: RunningSql, headers: Record<string, string>, quer
   const response = await fetch(`${sql.origin}/api/sql`, { method: 'POST', headers, body: JSON.stringify({ query }) });
   expect(response.status).toBe(200);
   let bytes = 0;
-  for await (const chunk of response.body ?? []) bytes += chunk.length;
+  const pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array> = response.body ?? [];
+  for await (const piece of pieces) bytes += piece.length;
   expect(String(bytes)).toBe(response.headers.get('content-length'));
   return bytes;
 }
 
 const MIB = 1_048_576;
 
-test.runIf(process.platform === 'linux')('the size of a result does not show in memory, be it many rows, large rows or too large', async ({ start, alice }) => {
-  const { child, sql } = await start({ SQL_RESULT_BYTES_MAX: String(400 * MIB) });
-  const headers = await sql.headers(alice);
-  await countBytes(sql, headers, "select i, repeat('x', 100) from generate_series(1, 20000) i");
-  const idle = await residentBytes(child.pid, 'VmRSS');
-  expect(await countBytes(sql, headers, "select i, repeat('x', 1000) from generate_series(1, 200000) i")).toBeGreaterThan(200 * MIB - 10 * MIB);
-  expect(await countBytes(sql, headers, "select repeat('é', 50000000), decode(repeat('00', 10000000), 'hex')")).toBeGreaterThan(100 * MIB);
-  const [error] = await sql.simple(alice, "select repeat('x', 1000) from generate_series(1, 100000000)");
-  expect(error?.error?.code).toBe('53200');
-  expect((await residentBytes(child.pid, 'VmHWM')) - idle).toBeLessThan(64 * MIB);
-});
+test.runIf(process.platform === 'linux')(
+  'the size of a result does not show in memory, be it many rows, large rows or too large',
+  async ({ start, alice }) => {
+    const { child, sql } = await start({ SQL_RESULT_BYTES_MAX: String(400 * MIB) });
+    const headers = await sql.headers(alice);
+    await countBytes(sql, headers, "select i, repeat('x', 100) from generate_series(1, 20000) i");
+    const idle = await residentBytes(child.pid, 'VmRSS');
+    expect(await countBytes(sql, headers, "select i, repeat('x', 1000) from generate_series(1, 200000) i")).toBeGreaterThan(
+      200 * MIB - 10 * MIB,
+    );
+    expect(await countBytes(sql, headers, "select repeat('é', 50000000), decode(repeat('00', 10000000), 'hex')")).toBeGreaterThan(
+      100 * MIB,
+    );
+    const [error] = await sql.simple(alice, "select repeat('x', 1000) from generate_series(1, 100000000)");
+    expect(error?.error?.code).toBe('53200');
+    expect((await residentBytes(child.pid, 'VmHWM')) - idle).toBeLessThan(64 * MIB);
+  },
+);

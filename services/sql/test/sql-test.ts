@@ -76,7 +76,10 @@ export interface RunningSql {
   readonly origin: string;
   send(person: Person, body: unknown, init?: RequestInit & { readonly query?: string; readonly raw?: boolean }): Promise<Reply>;
   simple(person: Person, query: string): Promise<readonly Entry[]>;
-  extended(person: Person, ...queries: readonly (readonly [query: string, params?: readonly (string | null)[]])[]): Promise<readonly Entry[]>;
+  extended(
+    person: Person,
+    ...queries: readonly (readonly [query: string, params?: readonly (string | null)[]])[]
+  ): Promise<readonly Entry[]>;
   headers(person: Person): Promise<Record<string, string>>;
 }
 
@@ -88,6 +91,7 @@ export interface SqlSettings {
 }
 
 export const sqlTest = busTest
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads a fixture's needs from the pattern, and this one has none
   .extend('database', { scope: 'file' }, async ({}, { onCleanup }): Promise<PersonDatabase> => {
     const { url: adminUrl } = await sharedPostgres();
     const suffix = randomBytes(4).toString('hex');
@@ -280,10 +284,10 @@ export function talkTo(origin: string, auth: Pick<AuthStub, 'assertion'>): Runni
     headers,
     simple: async (person, query) => (await send(person, { query })).results,
     extended: async (person, ...queries) =>
-      (await send(person, { queries: queries.map(([query, params]) => ({ query, ...(params !== undefined && { params }) })) })).results,
+      (await send(person, { queries: queries.map(([query, params]) => ({ query, ...(params !== undefined && { params }) })) }))
+        .results,
   };
 }
 
 /** What is left of entries when only their outcome counts. */
-export const outcomes = (entries: readonly Entry[]): unknown[] =>
-  entries.map(({ ok, rows, error }) => ok ?? rows ?? error?.code);
+export const outcomes = (entries: readonly Entry[]): unknown[] => entries.map(({ ok, rows, error }) => ok ?? rows ?? error?.code);

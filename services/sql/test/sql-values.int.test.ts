@@ -66,7 +66,7 @@ const table: readonly (readonly [expression: string, json: string])[] = [
   ["'[2:3]={1,2}'::int[]", '["1","2"]'],
   [`array['a,b', 'NULL', '"', '\\', '{', '']`, '["a,b","NULL","\\"","\\\\","{",""]'],
   ["array['\\x01'::bytea]", '[[1]]'],
-  ["array['{\"a\":1}'::jsonb]", '[{"a": 1}]'],
+  ['array[\'{"a":1}\'::jsonb]', '[{"a": 1}]'],
   ["array[timestamp 'epoch']", '["0.000"]'],
   ["array['10.0.0.1'::inet]", '["10.0.0.1"]'],
   ["array[box '(1,1),(0,0)', box '(2,2),(1,1)']", '["(1,1),(0,0)","(2,2),(1,1)"]'],
@@ -84,8 +84,9 @@ describe('in both modes', () => {
   });
 });
 
-test("a value does not depend on what the session prints by", async ({ sql, alice }) => {
-  const value = "timestamptz '2023-07-19 12:30:37.123056+00', timestamp '2023-07-19 12:30:37.123056', 0.1::float8, '\\x5c00'::bytea, 'ab'::bytea";
+test('a value does not depend on what the session prints by', async ({ sql, alice }) => {
+  const value =
+    "timestamptz '2023-07-19 12:30:37.123056+00', timestamp '2023-07-19 12:30:37.123056', 0.1::float8, '\\x5c00'::bytea, 'ab'::bytea";
   const expected = [['1689769837123.056', '1689769837123.056', '0.1', [92, 0], [97, 98]]];
   for (const style of ['ISO', 'SQL, DMY', 'SQL, MDY', 'German', 'Postgres, MDY', 'Postgres, DMY']) {
     for (const zone of ['UTC', 'Asia/Tokyo', 'America/New_York', 'Europe/Berlin', 'Asia/Kathmandu']) {
@@ -123,7 +124,10 @@ test('composite types are objects, with their own types inside, also just after 
   };
   const [entry] = await sql.simple(alice, 'select val_t, array[val_t], p, mood, list from val_t');
   expect(entry?.rows).toEqual([[object, [object], object.p, 'so so', ['1', '2']]]);
-  await sql.simple(alice, 'alter table val_t drop column ps, drop column moods, drop column mood, drop column list; alter table val_t add column n int default 7');
+  await sql.simple(
+    alice,
+    'alter table val_t drop column ps, drop column moods, drop column mood, drop column list; alter table val_t add column n int default 7',
+  );
   await sql.simple(alice, 'alter table val_t rename column at to moment');
   const [changed] = await sql.simple(alice, 'select val_t from val_t');
   expect(changed?.rows).toEqual([[{ id: '1', moment: '0.000', p: object.p, j: { a: 1 }, n: '7' }]]);
@@ -137,9 +141,14 @@ test('a type that no other session can see yet is shown as text', async ({ sql, 
 });
 
 test('a name that two objects have is left as the server prints it', async ({ sql, alice, database }) => {
-  await database.query('create schema val_one; create schema val_two; create table val_one.val_twice (); create table val_two.val_twice ()');
+  await database.query(
+    'create schema val_one; create schema val_two; create table val_one.val_twice (); create table val_two.val_twice ()',
+  );
   await database.query(`grant usage on schema val_one, val_two to ${alice.name}`);
-  const entries = await sql.simple(alice, "set search_path = val_one; select 'val_twice'::regclass, 'val_one.val_twice'::regclass, 'val_two.val_twice'::regclass");
+  const entries = await sql.simple(
+    alice,
+    "set search_path = val_one; select 'val_twice'::regclass, 'val_one.val_twice'::regclass, 'val_two.val_twice'::regclass",
+  );
   const row = entries[1]?.rows?.[0];
   expect(row?.slice(0, 2)).toEqual(['val_twice', 'val_twice']);
   expect(row?.[2]).toMatch(/^\d+$/);
@@ -164,7 +173,10 @@ test('a column says its type, its length and its modifier', async ({ sql, alice 
 });
 
 test('a row without columns and a thousand columns are rows', async ({ sql, alice }) => {
-  const [none, many] = await sql.simple(alice, `select from generate_series(1, 2); select ${Array.from({ length: 1_000 }, (_, at) => at).join(', ')}`);
+  const [none, many] = await sql.simple(
+    alice,
+    `select from generate_series(1, 2); select ${Array.from({ length: 1_000 }, (_, at) => at).join(', ')}`,
+  );
   expect(none).toMatchObject({ rows: [[], []], tag: 'SELECT 2', desc: { columns: [] } });
   expect(many?.rows).toEqual([Array.from({ length: 1_000 }, (_, at) => String(at))]);
 });

@@ -45,7 +45,8 @@ class ByteaPieces implements Pieces {
   }
 
   end(): void {
-    if (this.#partial !== -1 || this.#state === 'octal' || this.#state === 'escaped') throw new UnreadableValue('bytea ends early');
+    if (this.#partial !== -1 || this.#state === 'octal' || this.#state === 'escaped')
+      throw new UnreadableValue('bytea ends early');
     this.#out.byte(0x5d);
   }
 

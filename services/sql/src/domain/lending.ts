@@ -241,17 +241,17 @@ export function createLending<Connection, Borrower>({
       const role = roles.get(name);
       if (role === undefined) return [];
       role.generation += 1;
-      for (const slot of [...role.idle]) discardIdle(slot);
+      for (let slot = role.idle.at(-1); slot !== undefined; slot = role.idle.at(-1)) discardIdle(slot);
       serveWaiting();
       return [...role.lent].map((slot) => slot.connection);
     },
     sweep() {
       const before = clock.now() - limits.idleMs;
-      for (const slot of [...idle]) if (slot.idleSince <= before) discardIdle(slot);
+      for (const slot of idle) if (slot.idleSince <= before) discardIdle(slot);
     },
     shut() {
       isShut = true;
-      for (const slot of [...idle]) discardIdle(slot);
+      for (const slot of idle) discardIdle(slot);
     },
     counts: () => ({ open: total, idle: idle.size, waiting: waiting.size }),
   };

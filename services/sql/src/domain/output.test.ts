@@ -7,17 +7,21 @@ const text = (out: Output): string => Buffer.concat(out.held()).toString('latin1
 
 test('bytes come out as they went in, however they are cut', () => {
   fc.assert(
-    fc.property(fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 50 }), fc.integer({ min: 1, max: 900 }), (runs, times) => {
-      const out = new Output();
-      const expected: Buffer[] = [];
-      for (const run of runs) {
-        const bytes = Buffer.concat(Array.from({ length: run.length % 7 === 0 ? times : 1 }, () => Buffer.from(run)));
-        out.bytes(bytes, 0, bytes.length);
-        expected.push(bytes);
-      }
-      expect(Buffer.concat(out.held()).equals(Buffer.concat(expected))).toBe(true);
-      expect(out.offset).toBe(expected.reduce((sum, bytes) => sum + bytes.length, 0));
-    }),
+    fc.property(
+      fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 50 }),
+      fc.integer({ min: 1, max: 900 }),
+      (runs, times) => {
+        const out = new Output();
+        const expected: Buffer[] = [];
+        for (const run of runs) {
+          const bytes = Buffer.concat(Array.from({ length: run.length % 7 === 0 ? times : 1 }, () => Buffer.from(run)));
+          out.bytes(bytes, 0, bytes.length);
+          expected.push(bytes);
+        }
+        expect(Buffer.concat(out.held()).equals(Buffer.concat(expected))).toBe(true);
+        expect(out.offset).toBe(expected.reduce((sum, bytes) => sum + bytes.length, 0));
+      },
+    ),
     { numRuns: 100 },
   );
 });

@@ -7,7 +7,12 @@ const RESERVED = new Set(['to', 'from', 'with', 'select']);
 const KEYWORDS = new Set([...RESERVED, 'copy', 'stdout', 'format', 'csv', 'next', 'fetch']);
 
 const tokens = (...texts: readonly string[]): Token[] =>
-  texts.map((text) => ({ text, isReserved: RESERVED.has(text), isKeyword: KEYWORDS.has(text), isComment: text.startsWith('/*') }));
+  texts.map((text) => ({
+    text,
+    isReserved: RESERVED.has(text),
+    isKeyword: KEYWORDS.has(text),
+    isComment: text.startsWith('/*'),
+  }));
 
 test('a statement is printed on one line, with its keywords in capitals and without comments', () => {
   expect(reprint(tokens('copy', '/* c */', 's', '.', '"T a"', '(', 'a', ',', 'b', ')', 'to', 'stdout'))).toBe(

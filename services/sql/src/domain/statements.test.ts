@@ -3,7 +3,11 @@ import { expect, test } from 'vitest';
 import type { ParsedStatement, Verdict } from './statements.ts';
 import { judge, planExtended, planSimple, textFault } from './statements.ts';
 
-const statement = (node: string, fields: unknown = {}, print = node): ParsedStatement => ({ node, fields: () => fields, print: () => print });
+const statement = (node: string, fields: unknown = {}, print = node): ParsedStatement => ({
+  node,
+  fields: () => fields,
+  print: () => print,
+});
 const select = statement('SelectStmt');
 const string = (value: string): unknown => ({ A_Const: { sval: { sval: value } } });
 const set = (name: string, ...args: readonly unknown[]): ParsedStatement =>

@@ -100,8 +100,10 @@ function breaksReading(change: SettingChange | undefined): boolean {
   );
 }
 
-export const isUtf8Name = (encoding: string): boolean => ['utf8', 'unicode'].includes(encoding.toLowerCase().replaceAll(/[^a-z0-9]/g, ''));
-const isTrueWord = (value: string): boolean => ['on', 'true', 'yes', '1'].some((word) => word === value || (value.length > 1 && word.startsWith(value)));
+export const isUtf8Name = (encoding: string): boolean =>
+  ['utf8', 'unicode'].includes(encoding.toLowerCase().replaceAll(/[^a-z0-9]/g, ''));
+const isTrueWord = (value: string): boolean =>
+  ['on', 'true', 'yes', '1'].some((word) => word === value || (value.length > 1 && word.startsWith(value)));
 
 function settingChange({ node, fields }: ParsedStatement): SettingChange | undefined {
   if (node === 'TransactionStmt' || node === 'DiscardStmt') return { name: undefined, values: [] };
@@ -111,7 +113,10 @@ function settingChange({ node, fields }: ParsedStatement): SettingChange | undef
   const kind = field(read, 'kind');
   if (typeof name !== 'string' || kind === 'VAR_SET_MULTI' || kind === 'VAR_RESET_ALL') return { name: undefined, values: [] };
   const args = field(read, 'args');
-  return { name: name.toLowerCase(), values: Array.isArray(args) ? args.map(constant).filter((value) => value !== undefined) : [] };
+  return {
+    name: name.toLowerCase(),
+    values: Array.isArray(args) ? args.map(constant).filter((value) => value !== undefined) : [],
+  };
 }
 
 /** The text of a constant: `A_Const` with a string, integer or boolean in it. */

@@ -87,7 +87,8 @@ function writeIso(out: Output, bytes: Buffer, from: number, to: number): boolean
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** Months and days with the same separator: `SQL` (`/`), where the order is the session's, and `German` (`.`). */
-const NUMERIC = /^(?<first>\d\d)(?<separator>[/.])(?<second>\d\d)[/.](?<year>\d{4,}) (?<time>[\d:.]+)(?: ?(?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
+const NUMERIC =
+  /^(?<first>\d\d)(?<separator>[/.])(?<second>\d\d)[/.](?<year>\d{4,}) (?<time>[\d:.]+)(?: ?(?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
 const NAMED =
   /^[A-Z][a-z]{2} (?:(?<day1>\d\d) (?<month1>[A-Z][a-z]{2})|(?<month2>[A-Z][a-z]{2}) (?<day2>\d\d)) (?<time>[\d:.]+) (?<year>\d{4,})(?: (?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
 const TIME = /^(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/;
@@ -145,7 +146,9 @@ function offsetSeconds(zone: string, local: number, timeZone: string): number | 
     return (sign === '-' ? -1 : 1) * (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds));
   }
   const around = [local - 86_400, local + 86_400].map((instant) => zoneOffset(timeZone, instant));
-  const fitting = [...new Set(around)].filter((offset) => offset !== undefined && zoneOffset(timeZone, local - offset) === offset);
+  const fitting = [...new Set(around)].filter(
+    (offset) => offset !== undefined && zoneOffset(timeZone, local - offset) === offset,
+  );
   // In the hour that a clock shows twice, the text does not say which one it is.
   return fitting.length === 1 ? fitting[0] : undefined;
 }

@@ -96,7 +96,17 @@ test.each(table)('%s (%i): %s', (_type, oid, value, json) => {
 });
 
 const shapes = new Map<number, TypeShape>([
-  [90001, { kind: 'composite', fields: [{ name: 'a', type: 23 }, { name: 'B "c"', type: 25 }, { name: 'd', type: 1007 }] }],
+  [
+    90001,
+    {
+      kind: 'composite',
+      fields: [
+        { name: 'a', type: 23 },
+        { name: 'B "c"', type: 25 },
+        { name: 'd', type: 1007 },
+      ],
+    },
+  ],
   [90002, { kind: 'array', element: 90001, delimiter: ',' }],
   [90003, { kind: 'domain', base: 1007 }],
   [90004, { kind: 'composite', fields: [{ name: '__proto__', type: 90001 }] }],
@@ -124,7 +134,8 @@ test.each(made)('%s: %3$s', (_type, oid, value, json) => {
 
 test('text that does not fit its type is shown as it is', () => {
   const composite = encoderOf(90001, shapes);
-  for (const value of ['(1,x)', '(1,x,,)', '(1', 'x', '(1,x,)y', '']) expect(encode(composite, value)).toBe(JSON.stringify(value));
+  for (const value of ['(1,x)', '(1,x,,)', '(1', 'x', '(1,x,)y', ''])
+    expect(encode(composite, value)).toBe(JSON.stringify(value));
   for (const value of ['{1', '1}', '{1}2', '']) expect(encode(of(1007), value)).toBe(JSON.stringify(value));
 });
 
@@ -175,14 +186,19 @@ test('any record of text reads back as the fields it was printed from', () => {
       const fields = values.map((_, index) => ({ name: `f${index}`, type: 25 }));
       const encoder = encoderOf(1, new Map<number, TypeShape>([[1, { kind: 'composite', fields }]]));
       const printed = `(${values.map(quoteField).join(',')})`;
-      expect(JSON.parse(encode(encoder, printed))).toEqual(Object.fromEntries(values.map((value, index) => [`f${index}`, value])));
+      expect(JSON.parse(encode(encoder, printed))).toEqual(
+        Object.fromEntries(values.map((value, index) => [`f${index}`, value])),
+      );
       expect(encodePieces(encoder, printed, size)).toBe(encode(encoder, printed));
     }),
   );
 });
 
 test('any text at all goes through every machine without a throw and comes out as JSON', () => {
-  const soup = fc.string({ unit: fc.constantFrom('{', '}', '(', ')', ',', '"', '\\', 'N', 'NULL', '1', ' ', '[', ']', '=', 'x', 'é'), maxLength: 30 });
+  const soup = fc.string({
+    unit: fc.constantFrom('{', '}', '(', ')', ',', '"', '\\', 'N', 'NULL', '1', ' ', '[', ']', '=', 'x', 'é'),
+    maxLength: 30,
+  });
   fc.assert(
     fc.property(soup, fc.constantFrom(1007, 1009, 90001, 90002, 90004, 1114, 25), (value, oid) => {
       JSON.parse(encode(encoderOf(oid, shapes), value));
@@ -193,8 +209,11 @@ test('any text at all goes through every machine without a throw and comes out a
 
 test('any text becomes the JSON string of it', () => {
   fc.assert(
-    fc.property(fc.string({ unit: 'binary', maxLength: 300 }).filter((value) => value.isWellFormed()), (value) => {
-      expect(JSON.parse(encode(of(25), value))).toBe(value);
-    }),
+    fc.property(
+      fc.string({ unit: 'binary', maxLength: 300 }).filter((value) => value.isWellFormed()),
+      (value) => {
+        expect(JSON.parse(encode(of(25), value))).toBe(value);
+      },
+    ),
   );
 });

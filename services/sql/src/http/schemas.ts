@@ -21,7 +21,8 @@ export function readBody(body: Buffer): SqlRequest {
   const extended = Extended.safeParse(value);
   if (extended.success) return { kind: 'extended', queries: extended.data.queries };
   throw new Failure('SQL_BODY_SHAPE', {
-    detail: 'Failed to deserialize the JSON body into the target type: it is neither {"query"} nor {"queries"} with text or null params',
+    detail:
+      'Failed to deserialize the JSON body into the target type: it is neither {"query"} nor {"queries"} with text or null params',
   });
 }
 

@@ -41,7 +41,14 @@ export function createListener({ runner, verify, log, metrics }: ServerOptions):
       const status = response.writableFinished ? response.statusCode : 499;
       histogram.observe({ route, status: String(status) }, durationMs / 1_000);
       log.info(
-        { method: request.method, route, status, durationMs: Math.round(durationMs * 10) / 10, requestId, principalId: caller?.principal.id },
+        {
+          method: request.method,
+          route,
+          status,
+          durationMs: Math.round(durationMs * 10) / 10,
+          requestId,
+          principalId: caller?.principal.id,
+        },
         'request',
       );
     });

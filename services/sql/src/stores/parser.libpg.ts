@@ -23,6 +23,8 @@ interface ParserModule {
 const isParserModule = (value: unknown): value is ParserModule =>
   typeof value === 'object' && value !== null && '_wasm_parse_query_raw' in value && '_wasm_scan' in value && 'HEAPU8' in value;
 
+const isFactory = (value: unknown): value is () => Promise<unknown> => typeof value === 'function';
+
 /**
  * Makes a new instance. An instance that threw (its stack is the thread's own) has lost its place and must not be used
  * again; the package's own entry point offers no second one, so its factory is loaded directly.
@@ -32,8 +34,8 @@ export async function createParser(): Promise<Parser> {
   setFlagsFromString('--no-wasm-tier-up');
   setFlagsFromString('--no-wasm-dynamic-tiering');
   const factory: unknown = createRequire(import.meta.url)('libpg-query/wasm/libpg-query.js');
-  assert(typeof factory === 'function');
-  const made: unknown = await factory();
+  assert(isFactory(factory));
+  const made = await factory();
   assert(isParserModule(made));
   return new Parser(made);
 }
@@ -51,7 +53,10 @@ export class Parser {
     const parsed = this.#withText(bytes, (pointer) => this.#parse(pointer));
     if ('message' in parsed) {
       // The parser counts characters from 1, as the server does.
-      return { kind: 'rejected', error: { message: parsed.message, code: '42601', position: parsed.position || undefined, detail: READ_AS } };
+      return {
+        kind: 'rejected',
+        error: { message: parsed.message, code: '42601', position: parsed.position || undefined, detail: READ_AS },
+      };
     }
     return judge(this.#statements(parsed.tree, bytes));
   }
@@ -150,7 +155,8 @@ function endOfString(tree: Buffer, start: number): number {
   return at;
 }
 
-const onlyValue = (value: unknown): unknown => (typeof value === 'object' && value !== null ? Object.values(value)[0] : undefined);
+const onlyValue = (value: unknown): unknown =>
+  typeof value === 'object' && value !== null ? Object.values(value)[0] : undefined;
 
 function readTokens(scanned: unknown): Token[] {
   const tokens = typeof scanned === 'object' && scanned !== null && 'tokens' in scanned ? scanned.tokens : [];

@@ -4,7 +4,11 @@ import { Gauge } from 'prom-client';
 import type { CancelableRunner } from './query-runner.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
 
-export function measurePools(metrics: Registry, sessions: Pick<Sessions, 'counts'>, runner: Pick<CancelableRunner, 'underWay'>): void {
+export function measurePools(
+  metrics: Registry,
+  sessions: Pick<Sessions, 'counts'>,
+  runner: Pick<CancelableRunner, 'underWay'>,
+): void {
   new Gauge({
     name: 'postern_sql_sessions',
     help: "Database sessions of people's logins, by state; waiting are requests that wait for one",

@@ -1,4 +1,6 @@
 /** Runs a request in a session of the caller's own login and makes the bytes of its answer. */
+import { setImmediate as turn } from 'node:timers/promises';
+
 import type { Catalog, Grammar, Outcome, QueryRunner, QueryWithParameters, Run, RunOptions } from '../domain/ports.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Step, Verdict } from '../domain/statements.ts';
@@ -30,6 +32,8 @@ export interface CancelableRunner extends QueryRunner {
   /** Requests under way. */
   underWay(): number;
 }
+
+const JUDGING_TURN_MS = 10;
 
 const revokedError: SqlError = { message: 'canceling statement because the credential was revoked', code: '57014' };
 const timeoutError: SqlError = { message: 'canceling statement due to statement timeout', code: '57014' };
@@ -90,7 +94,7 @@ class RunningRequest {
       const plan = planSimple(judged instanceof Promise ? await judged : judged);
       return plan.kind === 'nothing' ? this.#answer([], []) : this.#answer([{ query: request.query, params: undefined }], [plan]);
     }
-    const verdicts = await Promise.all(request.queries.map(({ query }) => this.#judge(query)));
+    const verdicts = await this.#judgeAll(request.queries);
     const plan = planExtended(verdicts);
     if (plan.kind === 'notOne') {
       return { kind: 'notOneStatement', query: request.queries[plan.index]?.query ?? '', count: plan.count };
@@ -101,8 +105,24 @@ class RunningRequest {
   #judge(query: string): Verdict | Promise<Verdict> {
     const fault = textFault(query);
     if (fault !== undefined) return { kind: 'unjudged', error: fault };
-    if (query.length > TEXT_MAX_BYTES || Buffer.byteLength(query) > TEXT_MAX_BYTES) return { kind: 'unjudged', error: batchTooLarge };
+    if (query.length > TEXT_MAX_BYTES || Buffer.byteLength(query) > TEXT_MAX_BYTES)
+      return { kind: 'unjudged', error: batchTooLarge };
     return this.#options.grammar.judge(query);
+  }
+
+  /** Many short texts are judged one after the other; others get their turn in between. */
+  async #judgeAll(queries: readonly Query[]): Promise<Verdict[]> {
+    const verdicts: Verdict[] = [];
+    let since = performance.now();
+    for (const { query } of queries) {
+      const judged = this.#judge(query);
+      verdicts.push(judged instanceof Promise ? await judged : judged);
+      if (performance.now() - since < JUDGING_TURN_MS) continue;
+      await turn();
+      if (this.#isAbandoned) break;
+      since = performance.now();
+    }
+    return verdicts;
   }
 
   async #answer(queries: readonly Query[], steps: readonly Step[]): Promise<Outcome> {
@@ -212,4 +232,3 @@ const settingNotice = (name: string, reason: string) => ({
   code: '01000',
   severity: 'notice',
 });
-

@@ -29,7 +29,7 @@ export async function openSpool(folder: string): Promise<Spool> {
     },
     async *read(from, to) {
       const piece = Buffer.allocUnsafe(READ_BYTES);
-      for (let at = from; at < to; ) {
+      for (let at = from; at < to;) {
         const { bytesRead } = await file.read(piece, 0, Math.min(READ_BYTES, to - at), at);
         if (bytesRead === 0) throw new SpoolCutOff('the spool is shorter than what was written to it');
         at += bytesRead;

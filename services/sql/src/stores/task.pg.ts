@@ -360,7 +360,13 @@ export class Task implements Exchange {
     const { facts } = this.#out;
     const words = values.flatMap((value) => value.toLowerCase().split(/[ ,]+/));
     const [style = 'ISO', order = 'MDY'] = facts.dateStyle.split(', ');
-    const newStyle = words.includes('sql') ? 'SQL' : words.includes('iso') ? 'ISO' : words.includes('postgres') ? 'Postgres' : style;
+    const newStyle = words.includes('sql')
+      ? 'SQL'
+      : words.includes('iso')
+        ? 'ISO'
+        : words.includes('postgres')
+          ? 'Postgres'
+          : style;
     const newOrder = words.find((word) => ['dmy', 'mdy', 'ymd'].includes(word))?.toUpperCase() ?? order;
     facts.dateStyle = `${newStyle}, ${newOrder}`;
   }
@@ -375,7 +381,8 @@ export class Task implements Exchange {
     }
     this.#tag = undefined;
     // The server finds no fault in the text but that it holds several statements, which is no fault here.
-    if (this.#mode === 'probe' && this.#probed !== undefined && error.routine === 'exec_parse_message') return this.refuse(this.#probed);
+    if (this.#mode === 'probe' && this.#probed !== undefined && error.routine === 'exec_parse_message')
+      return this.refuse(this.#probed);
     const isCanceled = this.#stop !== undefined && (this.#isDiscarding || error.code === '57014');
     this.refuse(isCanceled && this.#stop !== undefined ? this.#stop : sqlError(error));
   }
@@ -471,4 +478,3 @@ function spoolError(error: unknown): SqlError {
     ? { message: 'could not keep the result: no space left on the disk of the service', code: '53100' }
     : { message: 'could not keep the result: the disk of the service failed', code: '58030' };
 }
-

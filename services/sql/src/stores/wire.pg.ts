@@ -194,7 +194,10 @@ export class MessageReader {
 const message = (type: string, body: readonly Buffer[]): Buffer => {
   const head = Buffer.allocUnsafe(HEADER_BYTES);
   head[0] = type.charCodeAt(0);
-  head.writeUInt32BE(body.reduce((sum, part) => sum + part.length, 4), 1);
+  head.writeUInt32BE(
+    body.reduce((sum, part) => sum + part.length, 4),
+    1,
+  );
   return Buffer.concat([head, ...body]);
 };
 

@@ -16,7 +16,8 @@ export function checkContentType(request: IncomingMessage): void {
     throw new Failure('SQL_CONTENT_TYPE', { detail: 'Expected request with `Content-Type: application/json`' });
   }
   // Nothing is ever unpacked here: a small body could become any size.
-  if (encoding.toLowerCase() !== 'identity') throw new Failure('SQL_CONTENT_TYPE', { detail: 'Content-Encoding is not supported' });
+  if (encoding.toLowerCase() !== 'identity')
+    throw new Failure('SQL_CONTENT_TYPE', { detail: 'Content-Encoding is not supported' });
 }
 
 export function takeBody(request: IncomingMessage): Promise<Buffer> {

@@ -10,7 +10,12 @@ import { readBody, readOptions } from '../schemas.ts';
 /** A reader that takes nothing for this long is gone. */
 const STALL_MS = 60_000;
 
-export async function postSql(runner: QueryRunner, caller: Caller, request: IncomingMessage, response: ServerResponse): Promise<void> {
+export async function postSql(
+  runner: QueryRunner,
+  caller: Caller,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   checkContentType(request);
   const body = await takeBody(request);
   const settings = readOptions(request.url ?? '');
