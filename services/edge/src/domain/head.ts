@@ -50,6 +50,7 @@ export function readHead(rawHeaders: readonly string[], httpVersion: string): Re
 }
 
 function ambiguity(head: Head, httpVersion: string): string | undefined {
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'the version is not HTTP/1.1 or HTTP/1.0';
   const host = head.get('host');
   if (host === undefined ? httpVersion !== '1.0' : !HOST.test(host)) return 'host is missing or malformed';
   const length = head.get('content-length');

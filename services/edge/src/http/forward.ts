@@ -189,13 +189,20 @@ export function writeAnswerHead(exchange: Exchange, { status, headers, contentLe
 
 function holdUntilDrained(response: ServerResponse, flow: Flow): void {
   flow.pause();
+  const settle = (): void => {
+    clearTimeout(stalled);
+    response.off('close', settle);
+    response.off('drain', drained);
+  };
+  const drained = (): void => {
+    settle();
+    flow.resume();
+  };
   const stalled = setTimeout(() => {
+    settle();
     flow.giveUp();
     response.destroy();
   }, STALL_MS);
-  response.once('close', () => clearTimeout(stalled));
-  response.once('drain', () => {
-    clearTimeout(stalled);
-    flow.resume();
-  });
+  response.on('close', settle);
+  response.on('drain', drained);
 }

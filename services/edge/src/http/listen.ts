@@ -56,14 +56,16 @@ export async function openListener(options: ListenOptions): Promise<OpenListener
     : undefined;
   const server: Server = secure ?? createServer(LIMITS);
   let draining = false;
-  const underWay = trackUnderWay(server);
+  const connections = trackConnections(server, listener.tls);
   server.maxHeadersCount = 0;
   server.maxConnections = options.connectionsMax;
   server.on('request', (request: IncomingMessage, response: ServerResponse) => handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => handle(request, response, true));
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => handle(request, response, false));
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => endWith(socket, new Failure('TARGET_MALFORMED')));
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => answerNoise(error, socket, underWay));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) =>
+    answerNoise(error, socket, connections.turnsOf(socket)),
+  );
   server.on('tlsClientError', (error: Error) => log.debug({ err: error }, 'handshake failed'));
   server.on('drop', () => log.warn({ listener: listener.name }, 'connection refused: too many'));
   const listening = Promise.withResolvers<void>();
@@ -83,7 +85,7 @@ export async function openListener(options: ListenOptions): Promise<OpenListener
       await delay(options.drainNoticeMs);
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
-      server.closeIdleConnections();
+      connections.endWhenIdle();
       await closed.promise;
     },
   };
@@ -101,32 +103,59 @@ interface Turn {
   readonly response: ServerResponse;
 }
 
-type UnderWay = WeakMap<Duplex, Set<Turn>>;
+interface Connections {
+  turnsOf(socket: Duplex): readonly Turn[];
+  /** Ends those on which nothing is under way, also ones that never asked anything, and the others when they are done. */
+  endWhenIdle(): void;
+}
 
 /** What is under way on each connection: bytes of the edge's own never go into the middle of an answer. */
-function trackUnderWay(server: Server): UnderWay {
-  const underWay: UnderWay = new WeakMap();
+function trackConnections(server: Server, tls: boolean): Connections {
+  const underWay = new Map<Duplex, Set<Turn>>();
+  let ending = false;
+  server.on(tls ? 'secureConnection' : 'connection', (socket: Duplex) => {
+    underWay.set(socket, new Set());
+    socket.once('close', () => underWay.delete(socket));
+  });
   const track = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
-    const turns = underWay.get(socket) ?? new Set<Turn>();
-    underWay.set(socket, turns);
+    const turns = underWay.get(socket);
     const turn = { request, response };
-    turns.add(turn);
-    response.once('close', () => turns.delete(turn));
+    turns?.add(turn);
+    response.once('close', () => {
+      turns?.delete(turn);
+      if (ending && turns?.size === 0) socket.end();
+    });
   };
   server.on('request', track);
   server.on('checkContinue', track);
-  return underWay;
+  return {
+    turnsOf: (socket) => [...(underWay.get(socket) ?? [])],
+    endWhenIdle() {
+      ending = true;
+      for (const [socket, turns] of underWay) if (turns.size === 0) socket.destroy();
+    },
+  };
 }
 
-function answerNoise(error: NodeJS.ErrnoException, socket: Duplex, underWay: UnderWay): void {
+/** The parser has given the connection up. What was accepted before is still answered; then, or at once, the fault is. */
+function answerNoise(error: NodeJS.ErrnoException, socket: Duplex, turns: readonly Turn[]): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const turns = [...(underWay.get(socket) ?? [])];
-  const [turn] = turns;
-  // The fault may lie in the body of a request that waits for its answer; otherwise the answer is somebody else's.
-  const isMine = turns.length === 0 || (turns.length === 1 && turn?.request.complete === false && !turn.response.headersSent);
-  if (!isMine) return void socket.destroy();
-  endWith(socket, failureOf(error));
+  const accepted = turns.filter(({ request }) => request.complete);
+  // The fault lies in the body of a request; if its answer has begun, there is no place for another.
+  const isAnswering = turns.some(({ request, response }) => !request.complete && response.headersSent);
+  const conclude = (): void => {
+    if (isAnswering || !socket.writable) socket.destroy();
+    else endWith(socket, failureOf(error));
+  };
+  let waiting = accepted.length;
+  if (waiting === 0) conclude();
+  for (const { response } of accepted) {
+    response.once('close', () => {
+      waiting -= 1;
+      if (waiting === 0) conclude();
+    });
+  }
 }
 
 function failureOf({ code }: NodeJS.ErrnoException): Failure {
