@@ -4,7 +4,21 @@ import { commonErrors } from '@postern/contracts/failure';
 
 /** What a code may begin with beside its service's name: the nouns of that service. */
 const NOUNS: Readonly<Record<string, readonly string[]>> = {
-  edge: ['ROUTE', 'METHOD', 'TARGET', 'REQUEST', 'HEADER', 'HEADERS', 'EXPECTATION', 'BODY', 'LOGIN', 'UNAUTHORIZED', 'UPSTREAM'],
+  edge: [
+    'ROUTE',
+    'METHOD',
+    'TARGET',
+    'HOST',
+    'ORIGIN',
+    'REQUEST',
+    'HEADER',
+    'HEADERS',
+    'EXPECTATION',
+    'BODY',
+    'LOGIN',
+    'UNAUTHORIZED',
+    'UPSTREAM',
+  ],
   auth: ['CREDENTIAL', 'LOGIN', 'PERSON', 'NAME', 'PASSWORD', 'KEY', 'ROLE', 'LAST', 'ADMIN'],
   session: ['LOGIN', 'TOO_MANY'],
 };

@@ -19,7 +19,7 @@ export function connectRedis(url: string, log: Logger): Redis {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    commandTimeout: 500,
+    commandTimeout: 1_000,
     socketTimeout: 5_000,
     connectTimeout: 2_000,
     keepAlive: 5_000,
