@@ -1,10 +1,41 @@
 import type { DestinationStream, Logger } from 'pino';
 import { pino, stdSerializers } from 'pino';
 
-/** Paths that are never printed, whoever logs them. */
-const REDACTED = ['password', 'secret', 'token', 'key', 'authorization', 'cookie', 'assertion', 'params', 'query', 'body'];
+/** Names whose values are never printed, whoever logs them. */
+const REDACTED = new Set([
+  'password',
+  'secret',
+  'token',
+  'key',
+  'authorization',
+  'cookie',
+  'assertion',
+  'params',
+  'query',
+  'body',
+]);
 
-const paths = REDACTED.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+const DEPTH_MAX = 3;
+const CENSOR = '[redacted]';
+
+/**
+ * Removes secrets at the depths that log lines have; what is deeper is not printed at all. (pino's own redaction by path
+ * costs twenty times as much as the line itself.)
+ */
+function redact(fields: Record<string, unknown>, depth = 1): Record<string, unknown> {
+  const shown: Record<string, unknown> = {};
+  for (const name of Object.keys(fields)) {
+    const value = fields[name];
+    if (REDACTED.has(name)) shown[name] = CENSOR;
+    else if (typeof value !== 'object' || value === null || value instanceof Error) shown[name] = value;
+    else if (depth === DEPTH_MAX) shown[name] = '[deeper]';
+    else shown[name] = Array.isArray(value) ? value.map((item) => redactItem(item, depth)) : redact({ ...value }, depth + 1);
+  }
+  return shown;
+}
+
+const redactItem = (item: unknown, depth: number): unknown =>
+  typeof item === 'object' && item !== null ? redact({ ...item }, depth + 1) : item;
 
 export interface LoggerOptions {
   readonly service: string;
@@ -17,7 +48,7 @@ export function createLogger({ service, level, destination }: LoggerOptions): Lo
   const options = {
     base: { service, pid: process.pid },
     level,
-    redact: { paths, censor: '[redacted]' },
+    formatters: { log: (fields: Record<string, unknown>) => redact(fields) },
     serializers: { err: serializeError },
   };
   return destination === undefined ? pino(options) : pino(options, destination);
