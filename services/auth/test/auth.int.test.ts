@@ -8,6 +8,7 @@ import { eventually } from '@postern/testkit/eventually';
 import { compactDecrypt, exportJWK, generateKeyPair } from 'jose';
 import { expect } from 'vitest';
 
+import { createMappedLogins } from '../src/stores/database-logins.map.ts';
 import type { World } from './world.ts';
 import { ADMIN_PASSWORD, onServer, worldTest } from './world.ts';
 
@@ -368,5 +369,52 @@ worldTest(
     expect(turnedAway.length).toBeGreaterThan(0);
     expect(turnedAway.length).toBeLessThanOrEqual(100 - 2 - 64);
     expect(turnedAway.every(({ retryAfterSeconds }) => retryAfterSeconds === 1)).toBe(true);
+  },
+);
+
+worldTest(
+  'where logins are mapped none is made, and whoever is not in the map signs in but is lent nothing',
+  async ({ world }) => {
+    const [mapped, unmapped] = [world.name('mapped'), world.name('unmapped')];
+    const logins = createMappedLogins(new Map([[mapped, { dbRole: 'app_reader', password: 'lent to them' }]]));
+    await using _replica = await world.start({ logins });
+    const principal = await world.edge.trust({ name: mapped });
+    expect(principal).toMatchObject({ name: mapped, dbRole: 'app_reader' });
+    expect(await lend(world, principal)).toEqual({ dbRole: 'app_reader', password: 'lent to them' });
+    await expect(lend(world, await world.edge.trust({ name: unmapped }))).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+    expect(await world.cluster.sql('SELECT FROM pg_roles WHERE rolname = ANY ($1)', [[mapped, unmapped]])).toEqual([]);
+  },
+);
+
+/** The runbook of the README, step by step. */
+worldTest(
+  'a mesh whose sealing key is lost is had back: people and passwords stay, logins are given new secrets',
+  async ({ world }) => {
+    const name = world.name('ivan');
+    const first = await world.start();
+    const before = await world.edge.trust({ name });
+    await first[Symbol.asyncDispose]();
+    const [old] = await world.cluster.sql('SELECT id FROM auth.roots');
+    for (const step of [
+      'DELETE FROM auth.signing_keys',
+      'DELETE FROM auth.api_keys',
+      'UPDATE auth.people SET sealed_login = NULL',
+      'DELETE FROM auth.roots',
+    ]) {
+      await world.cluster.sql(step);
+    }
+    await using second = await world.start();
+    expect(await world.cluster.sql('SELECT id FROM auth.roots')).not.toEqual([old]);
+    expect((await admin(world)).scopes).toEqual(['role:admin']);
+    const principal = await world.edge.trust({ name });
+    expect(principal.id).toBe(before.id);
+    await expect(lend(world, principal)).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+    expect(world.lines.join('')).toContain('the database role of this person is not ours');
+    const marks = await world.cluster.sql(
+      `SELECT format('COMMENT ON ROLE %I IS %L', p.name, 'postern:' || r.id || ':' || p.id) AS mark FROM auth.people p, auth.roots r`,
+    );
+    for (const { mark } of marks) await world.cluster.sql(String(mark));
+    await second.app.reconcile();
+    await onServer(loginUrl(world, await lend(world, principal)), (client) => client.query('SELECT 1'));
   },
 );

@@ -76,7 +76,7 @@ export interface World {
   as(replica: Replica, principal: Principal): Ask;
 }
 
-/** Tests with a control database of their own for each test. */
+/** Tests with a control database that is empty at the start of each. */
 export const worldTest = postgresTest.extend('world', async ({ postgres }, { onCleanup }) => {
   const scope = new AsyncDisposableStack();
   onCleanup(() => scope.disposeAsync());
@@ -174,13 +174,13 @@ function expectNothingSecret(lines: readonly string[], secrets: ReadonlySet<stri
 
 const SET_UP_LOCK = 0x706f_7374;
 
-/** A database of its own, and a login with the rights that the set-up gives `postern_auth`. */
+/** The file's database, emptied, and a login with the rights that the set-up gives `postern_auth`. */
 async function createCluster(postgres: TestPostgres): Promise<Cluster & AsyncDisposable> {
   await onServer(postgres.adminUrl, async (client) => {
     await client.query('SELECT pg_advisory_lock($1)', [SET_UP_LOCK]);
     await client.query(await readFile(new URL('../../../deploy/postgres/roles.sql', import.meta.url), 'utf8'));
   });
-  const { url: superuserUrl } = await postgres.createDatabase();
+  const superuserUrl = postgres.url;
   const login = `auth_${randomBytes(6).toString('hex')}`;
   const password = randomBytes(16).toString('hex');
   await onServer(superuserUrl, async (client) => {
@@ -190,6 +190,7 @@ async function createCluster(postgres: TestPostgres): Promise<Cluster & AsyncDis
     const option = rows[0]?.modern === true ? 'ADMIN TRUE, INHERIT FALSE, SET FALSE' : 'ADMIN OPTION';
     await client.query(`CREATE ROLE ${login} LOGIN CREATEROLE NOINHERIT PASSWORD '${password}'`);
     await client.query(`GRANT postern_reader, postern_writer, postern_admin, postern_agent TO ${login} WITH ${option}`);
+    await client.query('DROP SCHEMA IF EXISTS auth CASCADE');
     await client.query(`CREATE SCHEMA auth AUTHORIZATION ${login}`);
   });
   const url = new URL(superuserUrl);
