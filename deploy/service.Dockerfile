@@ -22,7 +22,7 @@ ARG FOLDER=services/${SERVICE}
 COPY --from=install /postern /postern
 # Volumes take over the owner of the folder they are mounted on.
 RUN install -d -o node -g node /var/spool/postern /run/postern \
-    && for name in edge auth session sql app postgres redis nats nats-server; do install -d -o node -g node /secrets/$name; done
+    && for name in edge auth session sql app postgres redis nats operator observer; do install -d -o node -g node /secrets/$name; done
 WORKDIR /postern/${FOLDER}
 ENV NODE_ENV=production \
     HTTP_HOST=0.0.0.0 \

@@ -5,7 +5,8 @@ import { setUpNats } from '@postern/deploy/setup/nats';
 import { takeInventory } from '@postern/deploy/setup/postgres';
 import { redisUrl, REDIS_SESSION, writeRedisAcl } from '@postern/deploy/setup/redis';
 import { temporaryFolder } from '@postern/testkit/temporary-folder';
-import { dirname, join } from 'node:path';
+import { copyFile, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 
 import { bearer, makePerson, valueOf } from '../harness/client.ts';
@@ -22,6 +23,9 @@ async function openServers(scope: AsyncDisposableStack): Promise<{ readonly post
   const aclFile = await writeRedisAcl(join(path, 'secrets'), { admin: 'of-the-operator', session: secret });
   const redis = scope.use(await startRedis({ dataDir: join(path, 'redis'), aclFile, ephemeral: true }));
   const { configFile, credsFiles } = await setUpNats(join(path, 'bus'));
+  const credsFolder = join(path, 'creds');
+  await mkdir(credsFolder);
+  for (const [name, file] of Object.entries(credsFiles)) await copyFile(file, join(credsFolder, `${name}.creds`));
   const nats = scope.use(await startNats({ configFile }));
   return {
     postgres: postgres.url,
@@ -29,7 +33,7 @@ async function openServers(scope: AsyncDisposableStack): Promise<{ readonly post
       POSTGRES_URL: postgres.url,
       REDIS_URL: redisUrl(`redis://127.0.0.1:${redis.port}`, REDIS_SESSION, secret),
       NATS_URL: nats.url,
-      NATS_CREDS_DIR: dirname(credsFiles.edge),
+      NATS_CREDS_DIR: credsFolder,
     },
   };
 }

@@ -2,11 +2,10 @@
  * The set-up as one-shot processes, for containers: `secrets` makes all secrets and configurations below SECRETS_DIR, one
  * folder per container that may see them; `database` makes a cluster ready with the secrets that are there.
  */
-import { copyFile, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { writeServiceUrls, ownRedisUrl } from '../start/service-environment.ts';
-import { setUpBus, ownCredsFile } from './bus.ts';
+import { setUpNats } from './nats.ts';
 import { databaseUrl, setUpPostgres } from './postgres.ts';
 import { writeRedisAcl } from './redis.ts';
 import { readSecret } from './secret-files.ts';
@@ -21,16 +20,12 @@ const tasks: Readonly<Record<string, () => Promise<void>>> = {
   async secrets() {
     const secrets = await keepSecrets(folder);
     await writeRedisAcl(folder, secrets.redis);
-    const { configFile } = await setUpBus(folder, { host: '0.0.0.0', port: 4_222, monitorPort: 8_222 });
-    // The bus gets its configuration alone; the keys beside it can make any user.
-    const ownConfig = join(folder, 'nats-server', 'nats-server.conf');
-    await copyFile(configFile, ownConfig);
-    await chmod(ownConfig, 0o644);
+    const { credsFiles } = await setUpNats(folder, { host: '0.0.0.0', port: 4_222, monitorPort: 8_222 });
     await writeServiceUrls(folder, secrets, {
       postgresUrl: postgresServer,
       sessionRedisUrl: ownRedisUrl(redisServer, secrets),
       natsUrl: natsServer,
-      credsFile: (service) => ownCredsFile(folder, service),
+      credsFile: (service) => credsFiles[service],
     });
   },
   async database() {

@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { toolchainFolder } from '../servers/debian-package.ts';
 import { freePort } from '../servers/server-process.ts';
 import type { PostgresLogins } from '../setup/postgres.ts';
 import {
@@ -147,6 +148,8 @@ async function commandOf({ service, name, edge, complete }: ReplicaPlan, { folde
     env: {
       ...serviceEnvironment(service, { secretsFolder: join(folder.path, 'secrets'), addresses: servers, given: env }),
       OPS_PORT: String(opsPort),
+      // What was compiled once need not be again; all of it is code.
+      NODE_COMPILE_CACHE: join(toolchainFolder(), 'compiled'),
       ...(service === 'sql' && { SQL_SPOOL_DIR: env['SQL_SPOOL_DIR'] || (await spoolFolder(folder.path)) }),
       ...(edge !== undefined && { EDGE_LISTENERS_FILE: edge.listenersFile, EDGE_PORTS_FILE: edge.portsFile }),
     },

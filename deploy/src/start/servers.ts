@@ -1,11 +1,12 @@
 /** Postgres, NATS and Redis for a mesh: those that are named, and embedded ones for the rest. */
-import type { ServiceName } from '@postern/contracts/mesh';
+import { ServiceName } from '@postern/contracts/mesh';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { startNats } from '../servers/nats.ts';
 import { startPostgres } from '../servers/postgres.ts';
 import { startRedis } from '../servers/redis.ts';
-import { ownCredsFile, setUpBus } from '../setup/bus.ts';
+import { setUpNats } from '../setup/nats.ts';
 import { REDIS_ADMIN, redisUrl, writeRedisAcl } from '../setup/redis.ts';
 import type { Secrets } from '../setup/secrets.ts';
 import { keepServer } from './kept-server.ts';
@@ -53,6 +54,10 @@ export function readGivenServers(env: NodeJS.ProcessEnv): { readonly given: Give
   check('NATS_URL', given.natsUrl, /^(nats|tls):$/);
   if ((given.natsUrl === undefined) !== (given.natsCredsFolder === undefined)) {
     mistakes.push('NATS_URL and NATS_CREDS_DIR: set both or neither');
+  }
+  for (const service of given.natsCredsFolder === undefined ? [] : ServiceName.options) {
+    const file = join(given.natsCredsFolder ?? '', `${service}.creds`);
+    if (!existsSync(file)) mistakes.push(`NATS_CREDS_DIR: there is no ${file}`);
   }
   return { given, mistakes };
 }
@@ -113,8 +118,8 @@ async function openNats({ folder, secretsFolder, given, say }: ServersOptions, p
   if (natsUrl !== undefined && natsCredsFolder !== undefined) {
     return { url: natsUrl, credsFile: (service: ServiceName) => join(natsCredsFolder, `${service}.creds`), server: undefined };
   }
-  const { configFile } = await setUpBus(secretsFolder);
+  const { configFile, credsFiles } = await setUpNats(secretsFolder);
   const stateDir = join(folder, 'nats');
   const server = await keepServer('nats', (again) => startNats({ configFile, stateDir, port: again ?? port }), say);
-  return { url: server.url, credsFile: (service: ServiceName) => ownCredsFile(secretsFolder, service), server };
+  return { url: server.url, credsFile: (service: ServiceName) => credsFiles[service], server };
 }
