@@ -22,6 +22,7 @@ import { migrate, readMigrations } from './stores/migrations.pg.ts';
 import { createArgon2Hasher } from './stores/password-hasher.argon2.ts';
 
 const START_DEADLINE_MS = 60_000;
+const READY_DEADLINE_MS = 2_000;
 /** Of password checks; the rest is turned away after a wait of about a second. */
 const WAITING_MAX = 64;
 
@@ -72,7 +73,7 @@ await runService(
 
     const door = scope.use(await openDoor(app.http, { host: config.httpHost, port: config.httpPort }));
     scope.use(serve(bus, authService, app.handlers, { log, metrics, replicaId }));
-    const isReady = createReadiness({ database: () => database.query(deadlineIn(1_000), 'SELECT 1') });
+    const isReady = createReadiness({ database: () => database.query(deadlineIn(READY_DEADLINE_MS), 'SELECT 1') });
     scope.use(await serveOps({ host: config.opsHost, port: config.opsPort, metrics, isReady }));
     const url = config.advertiseUrl ?? door.origin;
     scope.use(await announce(bus, 'auth', { replicaId, url, isReady }));

@@ -22,7 +22,8 @@ export interface DatabaseOptions {
   readonly onIdleError: (error: Error) => void;
 }
 
-const CONNECT_TIMEOUT_MS = 2_000;
+/** Long enough for a busy moment; whoever waits has a deadline of their own. */
+const CONNECT_TIMEOUT_MS = 5_000;
 /** What the server itself stops, should a deadline here not reach it. */
 const STATEMENT_TIMEOUT_MS = 15_000;
 
@@ -40,16 +41,9 @@ export function openDatabase({ url, connectionsMax, onIdleError }: DatabaseOptio
   // A connection that breaks between two statements has a statement fail next; without this it would end the process.
   pool.on('connect', (client) => void client.on('error', () => {}));
 
-  const connect = async (): Promise<pg.PoolClient> => {
-    try {
-      return await pool.connect();
-    } catch (error) {
-      throw presentable(error);
-    }
-  };
   return {
     async query(deadline, ...statement) {
-      const client = await connect();
+      const client = await connectWithin(pool, deadline);
       let broken = false;
       try {
         return await run(client, deadline, ...statement);
@@ -61,7 +55,7 @@ export function openDatabase({ url, connectionsMax, onIdleError }: DatabaseOptio
       }
     },
     async transact(deadline, work) {
-      const client = await connect();
+      const client = await connectWithin(pool, deadline);
       let broken = false;
       try {
         await run(client, deadline, 'BEGIN');
@@ -79,6 +73,23 @@ export function openDatabase({ url, connectionsMax, onIdleError }: DatabaseOptio
   };
 }
 
+/** A connection that comes after the deadline is handed back. */
+async function connectWithin(pool: pg.Pool, deadline: Deadline): Promise<pg.PoolClient> {
+  const remainingMs = deadline.remainingMs();
+  if (remainingMs <= 0) throw new Failure('TIMEOUT');
+  const connecting = pool.connect();
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Failure('TIMEOUT', { cause: 'no connection in time' })), remainingMs);
+  try {
+    return await Promise.race([connecting, late.promise]);
+  } catch (error) {
+    connecting.then((client) => client.release()).catch(() => {});
+    throw presentable(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 async function run(client: pg.PoolClient, deadline: Deadline, text: string, values?: readonly unknown[], name?: string) {
   const remainingMs = Math.floor(deadline.remainingMs());
   if (remainingMs <= 0) throw new Failure('TIMEOUT');
@@ -92,7 +103,7 @@ async function run(client: pg.PoolClient, deadline: Deadline, text: string, valu
   return rows;
 }
 
-const ROLLBACK = { text: 'ROLLBACK', query_timeout: CONNECT_TIMEOUT_MS };
+const ROLLBACK = { text: 'ROLLBACK', query_timeout: 2_000 };
 
 const rollBack = (client: pg.PoolClient): Promise<boolean> =>
   client.query(ROLLBACK).then(
