@@ -1,5 +1,5 @@
 import { GroupRole } from '@postern/contracts/common';
-import type { Config, Refine } from '@postern/service-kit/config';
+import type { Refine } from '@postern/service-kit/config';
 import { secret, setting } from '@postern/service-kit/config';
 import { doorSettings, sharedSettings } from '@postern/service-kit/settings';
 import { z } from 'zod';
@@ -94,8 +94,6 @@ export const settings = {
     'How long one key signs principals before the next one does',
   ),
 };
-
-export type AuthConfig = Config<typeof settings>;
 
 /** What is wrong with settings that are each well formed. */
 export const refine: Refine<typeof settings> = ({ firstAdminName, firstAdminPassword, firstAdminKey }) => {

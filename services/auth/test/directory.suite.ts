@@ -21,7 +21,7 @@ export const aPerson = (given: Partial<Person> = {}): Person => ({
   ...given,
 });
 
-export const aKey = (personId: string, given: Partial<ApiKey> = {}): ApiKey => ({
+const aKey = (personId: string, given: Partial<ApiKey> = {}): ApiKey => ({
   id: randomBytes(4).toString('hex'),
   personId,
   name: 'laptop',

@@ -171,7 +171,7 @@ export function createPeople(options: PeopleOptions) {
   };
 }
 
-export const countsAsAdmin = (person: Person): boolean =>
+const countsAsAdmin = (person: Person): boolean =>
   person.roles.includes('admin') && !person.disabled && person.origin !== 'internal';
 
 type Hashed = { readonly kind: 'done'; readonly value: string | null } | Weak | Crowded;

@@ -7,7 +7,7 @@ import type { Clock, Deadline, SigningKeyRow, SigningKeyStore } from './ports.ts
 import type { Vault } from './vault.ts';
 
 /** How long a key is published after it signed last; an assertion lives 30 s. */
-export const PUBLISHED_AFTER_MS = 15 * 60_000;
+const PUBLISHED_AFTER_MS = 15 * 60_000;
 /** How long a key is published, at least, before it signs; replicas read the keys anew far more often. */
 const PUBLISHED_BEFORE_MS = 2 * 60_000;
 

@@ -1,6 +1,5 @@
 /** The administration API as it is on the wire. */
 import { GroupRole, PersonName } from '@postern/contracts/common';
-import type { Principal } from '@postern/contracts/common';
 import { z } from 'zod';
 
 import type { ApiKey, Person } from '../domain/ports.ts';
@@ -76,5 +75,3 @@ export const showKey = ({ id, name, createdAt, expiresAt, lastUsedAt }: ApiKey, 
   expiresAt: expiresAt === null ? null : instant(expiresAt),
   lastUsedAt: lastUsedAt === null ? null : instant(lastUsedAt),
 });
-
-export const showPrincipal = (principal: Principal): Principal => principal;
