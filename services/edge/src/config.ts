@@ -73,6 +73,12 @@ export const settings = {
     count.default(256),
     'Connections to one replica; further requests wait',
   ),
+  headMs: setting('EDGE_HEAD_TIMEOUT_MS', count.default(10_000), 'Longest time for the head of a request to arrive'),
+  requestMs: setting(
+    'EDGE_REQUEST_TIMEOUT_MS',
+    count.default(120_000),
+    'Longest time for a request to arrive with its body; the answer may take longer',
+  ),
   drainNoticeMs: setting(
     'EDGE_DRAIN_NOTICE_MS',
     z.coerce.number().int().nonnegative().default(500),
@@ -112,8 +118,9 @@ export function keyPairOf({ tlsCertFile, tlsKeyFile }: KeyPairFiles): KeyPair | 
   return pair;
 }
 
-export const refine: Refine<typeof settings> = ({ listenersFile, tlsCertFile, tlsKeyFile }) => {
+export const refine: Refine<typeof settings> = ({ listenersFile, tlsCertFile, tlsKeyFile, headMs, requestMs }) => {
   const mistakes: string[] = [];
+  if (headMs > requestMs) mistakes.push('EDGE_HEAD_TIMEOUT_MS: must not be longer than EDGE_REQUEST_TIMEOUT_MS');
   const parsed = readListeners(listenersFile);
   if (parsed.kind === 'mistakes') {
     mistakes.push(...parsed.mistakes.map(({ pointer, message }) => `EDGE_LISTENERS_FILE ${pointer || '/'}: ${message}`));

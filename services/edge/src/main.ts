@@ -53,10 +53,9 @@ await runService(
 
     // Every replica says each second that it is there: doors that open before that is heard would answer 503.
     await app.whenReady(AbortSignal.timeout(1.5 * ANNOUNCE_INTERVAL_MS));
-    const { connectionsMax, drainNoticeMs } = config;
-    const open = scope.use(
-      await openListeners(app, document.listeners, { keyPair: keyPairOf(config), connectionsMax, drainNoticeMs, log }),
-    );
+    const { connectionsMax, headMs, requestMs, drainNoticeMs } = config;
+    const limits = { connectionsMax, headMs, requestMs, drainNoticeMs };
+    const open = scope.use(await openListeners(app, document.listeners, { keyPair: keyPairOf(config), log, ...limits }));
     scope.use(renewOnChange(config, log, () => keyPairOf(config), open.renew));
     log.info({ listeners: open.origins }, 'listening');
     if (config.portsFile !== undefined) await writePorts(config.portsFile, open.origins);

@@ -1,8 +1,11 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { startOwnNats } from '@postern/testkit/own-nats';
 import { eventually } from '@postern/testkit/eventually';
 import { expect } from 'vitest';
 
 import { basic, bearer, edgeTest as test } from './edge-test.ts';
+import { rawRequest, sendRaw } from './raw-client.ts';
 import { openWorld } from './world.ts';
 import type { World } from './world.ts';
 import { ALICE_KEY, PASSWORD } from './world.ts';
@@ -134,4 +137,42 @@ test('a stop says so, still serves for a while, and finishes what is under way',
   const late = await underWay;
   expect([late.status, await late.text()]).toEqual([200, 'late']);
   await drained;
+});
+
+/** imm-097: limits come before everything, and hold a slow client's connection only so long. */
+test('a client that is slow with its head or its body is told 408, and long answers are not cut', async ({ open }) => {
+  await using world = await open({ headMs: 200, requestMs: 400 });
+  const slowHead = await sendRaw(world.port('password'), 'POST /api/sql HTTP/1.1\r\nHost: edge\r\nX-Slow: ');
+  expect([slowHead.answers[0]?.status, slowHead.closed]).toEqual([408, true]);
+  const authorization = `Authorization: ${basic('alice', PASSWORD)['authorization'] ?? ''}`;
+  const slowBody = await sendRaw(
+    world.port('password'),
+    rawRequest('POST /api/sql HTTP/1.1', [authorization, 'Content-Length: 10'], 'only'),
+  );
+  expect([slowBody.answers[0]?.status, slowBody.closed]).toEqual([408, true]);
+  expect(JSON.parse(slowBody.answers[0]?.body ?? '')).toMatchObject({ code: 'REQUEST_TIMEOUT' });
+  const slow = Promise.withResolvers<void>();
+  world.sql.reply = (request, response) => {
+    request.resume();
+    void slow.promise.then(() => response.end('late'));
+  };
+  const answer = send(world, 'POST', '/api/sql', bearer(ALICE_KEY));
+  await sendRaw(world.port('password'), 'GET / HTTP/1.1\r\nX-Slow: ');
+  await sendRaw(world.port('password'), 'GET / HTTP/1.1\r\nX-Slow: ');
+  slow.resolve();
+  expect((await answer).status).toBe(200);
+});
+
+test('a connection too many is shut at once, and the others go on', async ({ open }) => {
+  await using world = await open({ connectionsMax: 2 });
+  const held = [1, 2].map(() => connect(world.port('password'), '127.0.0.1'));
+  await Promise.all(held.map((socket) => once(socket, 'connect')));
+  const refused = await sendRaw(world.port('password'), rawRequest('GET /api/livez HTTP/1.1')).catch(() => ({
+    answers: [],
+    closed: true,
+  }));
+  expect(refused).toEqual({ answers: [], closed: true });
+  held[0]?.destroy();
+  await eventually(async () => expect((await fetch(`${world.origins['password']}/api/livez`)).status).toBe(200));
+  held[1]?.destroy();
 });

@@ -372,6 +372,15 @@ test('too many or too large headers are refused in their own words', async ({ wo
   expect([large.answers[0]?.status, large.closed]).toEqual([431, true]);
 });
 
+/** Whether a client that waits for 100 sends the body of a refused request is its own affair: nobody may guess. */
+test('a refused request whose body was waited for ends the connection', async ({ world }) => {
+  const { answers, closed } = await sendRaw(
+    world.port('password'),
+    rawRequest('POST /api/sql HTTP/1.1', ['Expect: 100-continue', 'Content-Length: 20']),
+  );
+  expect([answers[0]?.status, closed]).toEqual([401, true]);
+});
+
 test('an expectation other than 100-continue cannot be met, and that one is', async ({ world }) => {
   expect(await statusOf(world, post(['Expect: magic']))).toBe(417);
   expect(await statusOf(world, post(['Expect: 100-continue']))).toBe(200);

@@ -62,6 +62,9 @@ export interface WorldOptions {
   readonly corsOrigins?: readonly string[];
   readonly keyPair?: KeyPair;
   readonly drainNoticeMs?: number;
+  readonly connectionsMax?: number;
+  readonly headMs?: number;
+  readonly requestMs?: number;
   readonly identityClock?: { nowMs(): number };
 }
 
@@ -206,7 +209,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   scope.use(hearMesh(buses.edge, log, app));
   const open = await openListeners(app, parsed.listeners, {
     keyPair: options.keyPair,
-    connectionsMax: 1_000,
+    connectionsMax: options.connectionsMax ?? 1_000,
+    headMs: options.headMs ?? 10_000,
+    requestMs: options.requestMs ?? 120_000,
     drainNoticeMs: options.drainNoticeMs ?? 0,
     log,
   });

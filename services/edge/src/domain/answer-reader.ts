@@ -25,8 +25,8 @@ export class AnswerFault extends Error {
 const HEAD_BYTES_MAX = 32_768;
 const LINE_BYTES_MAX = 4_096;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** One header line and its end; nothing in it can be read as two. */
+const HEADER_LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)(?:\r\n|$)/y;
 const CHUNK_SIZE = /^[0-9a-fA-F]{1,12}$/;
 const HEAD_END = Buffer.from('\r\n\r\n');
 
@@ -153,18 +153,20 @@ export function createAnswerReader(): AnswerReader {
 }
 
 function parseHead(text: string): ParsedHead {
-  const [statusLine = '', ...lines] = text.split('\r\n');
+  const lineEnd = text.indexOf('\r\n');
+  const statusLine = lineEnd === -1 ? text : text.slice(0, lineEnd);
   const match = STATUS_LINE.exec(statusLine);
   if (match === null) throw new AnswerFault('the status line is malformed');
   const headers: (readonly [string, string])[] = [];
   let contentLength: number | undefined;
   let encoding: string | undefined;
   let connection = match[1] === '0' ? 'close' : '';
-  for (const line of lines) {
-    const colon = line.indexOf(':');
-    const name = line.slice(0, colon).toLowerCase();
-    const value = line.slice(colon + 1).trim();
-    if (colon < 1 || !NAME.test(name) || !VALUE.test(value)) throw new AnswerFault('a header is malformed');
+  for (let at = statusLine.length + 2; at < text.length; at = HEADER_LINE.lastIndex) {
+    HEADER_LINE.lastIndex = at;
+    const line = HEADER_LINE.exec(text);
+    if (line === null) throw new AnswerFault('a header is malformed');
+    const name = (line[1] ?? '').toLowerCase();
+    const value = (line[2] ?? '').trimEnd();
     if (name === 'content-length') {
       if (contentLength !== undefined || !/^\d{1,15}$/.test(value)) throw new AnswerFault('the length is ambiguous');
       contentLength = Number(value);

@@ -7,9 +7,9 @@ const basic = (text: string): string => `Basic ${Buffer.from(text).toString('bas
 const TOKEN = 'a'.repeat(43);
 
 test('any user without a colon and any password come out of Basic as they went in', () => {
-  const user = fc.string({ unit: 'binary' }).filter((text) => !text.includes(':'));
+  const user = fc.string({ unit: 'binary', maxLength: 40 }).filter((text) => !text.includes(':'));
   fc.assert(
-    fc.property(user, fc.string({ unit: 'binary' }), (name, password) => {
+    fc.property(user, fc.string({ unit: 'binary', maxLength: 40 }), (name, password) => {
       expect(readCredentials(basic(`${name}:${password}`))).toEqual({ kind: 'basic', user: name, password });
     }),
   );

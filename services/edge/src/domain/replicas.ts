@@ -12,6 +12,8 @@ export interface Replica {
 /** A replica that a request is under way to. */
 export interface Taken extends Replica {
   readonly url: string;
+  /** `host:port` of the URL. */
+  readonly host: string;
   /** The request has ended. */
   release(): void;
   /** The replica's door could not be reached: others are preferred until it announces itself again. */
@@ -29,10 +31,17 @@ export interface Replicas {
 
 interface Known {
   readonly url: string | undefined;
+  readonly host: string;
   state: ReplicaAnnounced['state'];
   heardAtMs: number;
   inFlight: number;
   takenAt: number;
+}
+
+/** The mesh speaks plain HTTP inside; a door of another kind is no door. */
+function originOf(url: string): string | undefined {
+  const { protocol, origin } = new URL(url);
+  return protocol === 'http:' ? origin : undefined;
 }
 
 /** Of one service; far more than anybody runs. */
@@ -49,7 +58,8 @@ export function createReplicas(clock: Clock, expiryMs: number): Replicas {
   };
 
   return {
-    hear({ service, replicaId, url, state }) {
+    hear({ service, replicaId, url: announcedUrl, state }) {
+      const url = announcedUrl === undefined ? undefined : originOf(announcedUrl);
       const replicas = services.get(service) ?? new Map<string, Known>();
       services.set(service, replicas);
       const known = replicas.get(replicaId);
@@ -60,7 +70,8 @@ export function createReplicas(clock: Clock, expiryMs: number): Replicas {
       }
       forgetExpired(replicas);
       if (replicas.size >= REPLICAS_MAX) return;
-      replicas.set(replicaId, { url, state, heardAtMs: clock.nowMs(), inFlight: 0, takenAt: 0 });
+      const host = url === undefined ? '' : new URL(url).host;
+      replicas.set(replicaId, { url, host, state, heardAtMs: clock.nowMs(), inFlight: 0, takenAt: 0 });
     },
     hasReady: (service) => [...(services.get(service)?.values() ?? [])].some(isReady),
     take(service, except) {
@@ -85,6 +96,7 @@ export function createReplicas(clock: Clock, expiryMs: number): Replicas {
       return {
         replicaId,
         url,
+        host: known.host,
         release() {
           if (released) return;
           released = true;

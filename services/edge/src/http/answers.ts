@@ -45,7 +45,8 @@ const LINGER_MS = 2_000;
 export function send(exchange: Exchange, { status, headers = [], body = '', close = false }: Answer): void {
   const { request, response } = exchange;
   if (response.headersSent || response.destroyed) return void response.destroy();
-  const unread = !request.complete && !isSmall(exchange);
+  // A client that was not told to go on may send its next request where its body would have been.
+  const unread = !request.complete && (exchange.expectsContinue || !isSmall(exchange));
   const flat = commonHeaders(exchange, close || unread);
   for (const [name, value] of headers) flat.push(name, value);
   flat.push('content-length', String(Buffer.byteLength(body)));
@@ -75,6 +76,13 @@ function linger({ request, response, expectsContinue }: Exchange): void {
   request.once('end', end);
   request.once('close', end);
   request.resume();
+}
+
+/** The body is wanted: a client that waits to be told so is told. */
+export function continueIfAsked(exchange: Exchange): void {
+  if (!exchange.expectsContinue) return;
+  exchange.expectsContinue = false;
+  exchange.response.writeContinue();
 }
 
 /** Answers a failure as a problem document. */

@@ -8,7 +8,7 @@ import type { Entrance } from './exchange.ts';
 
 /** The connection's own address; behind a trusted proxy the one that the proxy itself has added, the last. */
 export function clientOf({ behindTrustedProxy }: Listener, { socket }: IncomingMessage, head: Head): string {
-  const address = socket.remoteAddress ?? '';
+  const address = (socket.remoteAddress ?? '').replace(/^::ffff:(?=[\d.]+$)/, '');
   if (!behindTrustedProxy) return address;
   const last = head.get('x-forwarded-for')?.split(',').at(-1)?.trim() ?? '';
   return isIP(last) === 0 ? address : last;

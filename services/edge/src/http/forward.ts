@@ -8,7 +8,7 @@ import { promisedBytes } from '../domain/head.ts';
 import type { AnswerHead, Broken, Sending, Upstream } from '../domain/ports.ts';
 import type { Replicas, Taken } from '../domain/replicas.ts';
 import type { Route } from '../domain/routes.ts';
-import { commonHeaders, sendFailure } from './answers.ts';
+import { commonHeaders, continueIfAsked, sendFailure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 
 export interface ForwardOptions {
@@ -45,12 +45,9 @@ export async function forward(exchange: Exchange, service: 'auth' | 'sql', optio
 
 /** The whole body, counted; nothing to wait for if none is promised. */
 function readBody(exchange: Exchange, route: Route): Promise<Buffer> | undefined {
-  const { head, request, response } = exchange;
+  const { head, request } = exchange;
   if (promisedBytes(head) === 0) return undefined;
-  if (exchange.expectsContinue) {
-    exchange.expectsContinue = false;
-    response.writeContinue();
-  }
+  continueIfAsked(exchange);
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -106,7 +103,7 @@ function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions):
   const next = (): void => {
     const taken = replicas.take(service, tried);
     if (taken === undefined) return fail(new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }));
-    const attached = { host: new URL(taken.url).host, requestId, assertion, deadlineMs: route.deadlineMs };
+    const attached = { host: taken.host, requestId, assertion, deadlineMs: route.deadlineMs };
     const relay = createRelay(exchange, {
       pause: () => sending.pause(),
       resume: () => sending.resume(),

@@ -72,7 +72,7 @@ function openExchange(
     requestId: requestIdOf(entrance, request),
     startedAtMs: performance.now(),
     head: new Map(),
-    client: request.socket.remoteAddress ?? '',
+    client: '',
     target: '',
     route: undefined,
     params: [],

@@ -18,6 +18,9 @@ export interface ListenOptions {
   readonly keyPair: KeyPair | undefined;
   readonly connectionsMax: number;
   readonly drainNoticeMs: number;
+  /** Longest time for the head of a request, and for all of it. */
+  readonly headMs: number;
+  readonly requestMs: number;
   readonly log: Logger;
   readonly handle: (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
 }
@@ -39,10 +42,6 @@ const LIMITS = {
   /** The head is checked by the gate, which answers in its own words. */
   requireHostHeader: false,
   insecureHTTPParser: false,
-  headersTimeout: 10_000,
-  /** For the whole request, body included; the answer may take longer. */
-  requestTimeout: 120_000,
-  connectionsCheckingInterval: 2_000,
   keepAliveTimeout: 65_000,
   noDelay: true,
   keepAlive: true,
@@ -51,10 +50,16 @@ const LIMITS = {
 
 export async function openListener(options: ListenOptions): Promise<OpenListener> {
   const { listener, keyPair, handle, log } = options;
+  const limits = {
+    ...LIMITS,
+    headersTimeout: options.headMs,
+    requestTimeout: options.requestMs,
+    connectionsCheckingInterval: Math.min(2_000, Math.ceil(options.headMs / 4)),
+  };
   const secure = listener.tls
-    ? createTlsServer({ ...LIMITS, ...keyPair, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: 10_000 })
+    ? createTlsServer({ ...limits, ...keyPair, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: 10_000 })
     : undefined;
-  const server: Server = secure ?? createServer(LIMITS);
+  const server: Server = secure ?? createServer(limits);
   let draining = false;
   const connections = trackConnections(server, listener.tls);
   server.maxHeadersCount = 0;

@@ -15,7 +15,7 @@ const base = {
 } as const;
 
 const metrics = { ...base, group: 'metrics', cors: 'none', trustedHeader: false } as const;
-const login = { ...base, group: 'login', auth: 'own', cors: 'none', trustedHeader: false } as const;
+const login = { ...base, group: 'login', auth: 'own', bodyBytesMax: 16 * KiB, cors: 'none', trustedHeader: false } as const;
 
 export const routeTable: readonly Route[] = [
   { ...base, path: '/', methods: ['GET'], target: { local: 'home' }, challenge: true },

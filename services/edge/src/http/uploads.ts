@@ -9,7 +9,7 @@ import { forwardedHeaders } from '../domain/forwarding.ts';
 import type { AnswerHead } from '../domain/ports.ts';
 import type { Taken } from '../domain/replicas.ts';
 import type { Route } from '../domain/routes.ts';
-import { sendFailure } from './answers.ts';
+import { continueIfAsked, sendFailure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { exchangeOf } from './exchange.ts';
 import type { ForwardOptions } from './forward.ts';
@@ -133,7 +133,7 @@ export function createUploads({ replicas, assertions, agent }: UploadOptions): R
     upload.tried.add(upload.taken.replicaId);
     const { exchange, route, assertion } = upload;
     const { request, response, head, requestId } = exchange;
-    const attached = { host: new URL(upload.taken.url).host, requestId, assertion, deadlineMs: route.deadlineMs };
+    const attached = { host: upload.taken.host, requestId, assertion, deadlineMs: route.deadlineMs };
     const length = head.get('content-length');
     request.headers = {
       ...Object.fromEntries(forwardedHeaders(head, attached)),
@@ -172,10 +172,7 @@ export function createUploads({ replicas, assertions, agent }: UploadOptions): R
       body.destroy();
     });
     body.on('error', (error) => fail(upload, error instanceof Failure ? error : new Failure('INTERNAL', { cause: error })));
-    if (exchange.expectsContinue) {
-      exchange.expectsContinue = false;
-      response.writeContinue();
-    }
+    continueIfAsked(exchange);
     request.pipe(body);
     attempt(upload);
   };

@@ -5,7 +5,7 @@ import type { z } from 'zod';
 
 import { readSessionCookie } from '../../domain/credentials.ts';
 import type { Logins } from '../../domain/ports.ts';
-import { send } from '../answers.ts';
+import { continueIfAsked, send } from '../answers.ts';
 import { endedCookie, sessionCookie } from '../cookies.ts';
 import type { Exchange } from '../exchange.ts';
 import { exchangeOf } from '../exchange.ts';
@@ -56,8 +56,9 @@ async function readLogin(exchange: Exchange): Promise<z.output<typeof LoginBody>
   return parsed.data;
 }
 
-async function readBytes({ request, response, route, expectsContinue }: Exchange): Promise<Buffer> {
-  if (expectsContinue) response.writeContinue();
+async function readBytes(exchange: Exchange): Promise<Buffer> {
+  const { request, route } = exchange;
+  continueIfAsked(exchange);
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
