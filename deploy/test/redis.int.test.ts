@@ -44,7 +44,24 @@ test.each([
   await expect(attempt()).rejects.toThrow(/NOPERM|ACL/);
 });
 
-test('nobody gets in without a name, and the admin gets everywhere', async () => {
+/** Redis replays what scripts did as the default user: without rights it answers an error for each and loses them all. */
+test('what scripts wrote is there after a restart', async () => {
+  const folder = scope.use(await temporaryFolder());
+  const aclFile = await writeRedisAcl(join(folder.path, 'secrets'), secrets);
+  const start = () => startRedis({ dataDir: join(folder.path, 'redis'), aclFile });
+  const keys = ['postern:{session}:a', 'postern:{session}:b'];
+  const before = await start();
+  const writer = open(redisUrl(`redis://127.0.0.1:${before.port}`, REDIS_SESSION, secrets.session));
+  await writer.eval("redis.call('set', KEYS[1], 1) redis.call('set', KEYS[2], 2)", 2, ...keys);
+  await before.stop();
+  await using after = await start();
+  const reader = open(redisUrl(`redis://127.0.0.1:${after.port}`, REDIS_SESSION, secrets.session));
+  expect(await Promise.all(keys.map((key) => reader.get(key)))).toEqual(['1', '2']);
+});
+
+test('nobody gets in without a name nor as the default user, and the admin gets everywhere', async () => {
   await expect(open(url).ping()).rejects.toThrow();
+  await expect(open(redisUrl(url, 'default', '')).ping()).rejects.toThrow();
+  await expect(open(redisUrl(url, 'default', 'anything')).ping()).rejects.toThrow();
   expect(await open(redisUrl(url, REDIS_ADMIN, secrets.admin)).dbsize()).toBeTypeOf('number');
 });

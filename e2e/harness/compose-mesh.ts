@@ -50,6 +50,7 @@ export function createComposeMesh({ edges, admin, apiKey }: MeshDescription): Me
     edges: [first, ...others],
     admin,
     apiKey,
+    isProxied: true,
     replicas,
     async takeAway(part) {
       await compose('stop', part);

@@ -1,4 +1,5 @@
 /** Steady traffic while something happens. Small: it shows that nothing is lost, not how fast anything is. */
+import type { ClientRequest } from 'node:http';
 import { Agent, request } from 'node:http';
 
 import type { Credential } from './client.ts';
@@ -22,6 +23,8 @@ export interface Load {
   readonly query: string;
   /** A connection that could not be made was no request yet: the next origin is asked, as a balancer would. */
   readonly movesOn?: boolean;
+  /** A new connection that is reset without a word counts as one that could not be made. */
+  readonly isProxied?: boolean;
 }
 
 /** Sends queries over kept-alive connections until `happening` is over, and answers what became of each. */
@@ -34,7 +37,7 @@ export async function underLoad(load: Load, happening: () => Promise<void>): Pro
       for (let attempt = 0; attempt < load.origins.length; attempt += 1) {
         const origin = load.origins[(turn + attempt) % load.origins.length] ?? '';
         const outcome = await ask(agent, origin, load);
-        const refused = outcome.error === 'ECONNREFUSED';
+        const refused = outcome.error === 'ECONNREFUSED' || (load.isProxied === true && outcome.error === 'ECONNRESET (new)');
         if (refused && load.movesOn === true && attempt + 1 < load.origins.length) continue;
         outcomes.push(outcome);
         break;
@@ -58,9 +61,11 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTi
 
 async function ask(agent: Agent, origin: string, { headers, query }: Load): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
-  const fail = (error: NodeJS.ErrnoException): void =>
-    resolve({ origin, status: 0, text: '', error: error.code ?? error.message });
-  const sent = request(
+  const fail = (error: NodeJS.ErrnoException): void => {
+    const reset = error.code === 'ECONNRESET' && !sent.reusedSocket ? 'ECONNRESET (new)' : undefined;
+    resolve({ origin, status: 0, text: '', error: reset ?? error.code ?? error.message });
+  };
+  const sent: ClientRequest = request(
     new URL('/api/sql', origin),
     { agent, method: 'POST', headers: { ...headers, 'content-type': 'application/json' }, timeout: 30_000 },
     (response) => {

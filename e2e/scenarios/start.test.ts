@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 
-import { basic, bearer, request, valueOf } from '../harness/client.ts';
+import { basic, bearer, login, request, valueOf } from '../harness/client.ts';
 import type { Ready } from '../harness/description.ts';
 import { serverPid } from '../harness/local-mesh.ts';
 import { isAlive, treeOf } from '../harness/processes.ts';
@@ -170,9 +170,11 @@ verifies(
     await works();
     for (const service of ['edge', 'auth', 'session', 'sql'])
       expect(supervisor.errors()).toContain(`${service} ended by SIGKILL`);
-    process.kill(await serverPid(folder.path, 'redis'), 'SIGKILL');
+    const session = await login(external(ready), ready.admin.user, ready.admin.password);
+    process.kill(await serverPid(folder.path, 'redis'), 'SIGTERM');
     await eventually(() => expect(supervisor.errors()).toContain('redis is there again'), GONE);
     await works();
+    await eventually(async () => expect(await valueOf(external(ready), session, WHO)).toBe('admin'), GONE);
   },
   local,
 );

