@@ -57,7 +57,8 @@ export class Utf8Check {
     for (const chunk of chunks) {
       const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
       const end = bytes.length - unfinished(bytes);
-      this.#rest = bytes.subarray(end);
+      // A copy: the chunk's memory is written again before the next one comes.
+      this.#rest = Buffer.from(bytes.subarray(end));
       if (!isUtf8(bytes.subarray(0, end))) this.#isValid = false;
     }
   }
