@@ -11,6 +11,7 @@ export const edgeTest = busTest
     onCleanup(() => world[Symbol.asyncDispose]());
     return world;
   })
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads a fixture's needs from the pattern, and this one has none
   .extend('open', async ({}, { onCleanup }) => {
     const scope = new AsyncDisposableStack();
     onCleanup(() => scope.disposeAsync());

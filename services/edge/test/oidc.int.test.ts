@@ -54,6 +54,7 @@ async function openIssuer(): Promise<Issuer> {
 }
 
 const test = base
+  // oxlint-disable-next-line no-empty-pattern -- vitest reads a fixture's needs from the pattern, and this one has none
   .extend('issuer', async ({}, { onCleanup }) => {
     const issuer = await openIssuer();
     onCleanup(() => issuer[Symbol.asyncDispose]());

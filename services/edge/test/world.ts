@@ -40,7 +40,7 @@ const only = (allowed: string): object => ({
 });
 
 /** One listener of each kind and policy. */
-export const DOCUMENT = {
+const DOCUMENT = {
   http: {
     none: { addr: '127.0.0.1:0', routes: { base: all, metrics: all } },
     none_normal: { addr: '127.0.0.1:0', routes: only('Normal') },

@@ -51,7 +51,7 @@ export function createIssuers(settings: IssuerSettings, log: Logger): (listener:
   };
 }
 
-export function createIssuer(rules: OidcRules, log: Logger): TokenVerifier {
+function createIssuer(rules: OidcRules, log: Logger): TokenVerifier {
   const findKey = createKeyFinder(rules.issuer, log);
   const refused = (reason: OidcReason): TokenVerdict => ({ kind: 'refused', reason });
   return {
@@ -141,7 +141,9 @@ async function discover(issuer: string): Promise<URL> {
 async function readAll(response: Response): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  for await (const chunk of response.body ?? []) {
+  const parts: AsyncIterable<unknown> = response.body ?? new ReadableStream<unknown>();
+  for await (const chunk of parts) {
+    if (!(chunk instanceof Uint8Array)) continue;
     bytes += chunk.length;
     if (bytes > DOCUMENT_BYTES_MAX) throw new TypeError('the discovery document is too large');
     chunks.push(chunk);

@@ -78,7 +78,8 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
 
   const sweep = setInterval(() => {
     const before = performance.now() - options.idleMs;
-    for (const { free } of pools.values()) for (const line of [...free]) if (line.idleSinceMs < before) line.destroy();
+    for (const { free } of pools.values())
+      for (const line of free.filter(({ idleSinceMs }) => idleSinceMs < before)) line.destroy();
   }, SWEEP_MS).unref();
 
   return {
@@ -91,7 +92,7 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
     },
     [Symbol.dispose]() {
       clearInterval(sweep);
-      for (const { all } of pools.values()) for (const line of [...all]) line.destroy();
+      for (const { all } of pools.values()) all.forEach((line) => line.destroy());
     },
   };
 }

@@ -98,7 +98,9 @@ test('of identity headers in any spelling only our own go upstream', () => {
   const spelling = fc
     .tuple(fc.constantFrom(...names), fc.constantFrom('-', '_', '.'), fc.array(fc.boolean(), { minLength: 40, maxLength: 40 }))
     .map(([name, separator, upper]) =>
-      [...name.replaceAll('-', separator)]
+      name
+        .replaceAll('-', separator)
+        .split('')
         .map((letter, index) => (upper[index] === true ? letter.toUpperCase() : letter))
         .join(''),
     );

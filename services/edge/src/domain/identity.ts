@@ -11,7 +11,7 @@ import type { Credentials, TokenVerifier, Verdict } from './ports.ts';
 import type { RolePolicy } from './role-policy.ts';
 import { admits } from './role-policy.ts';
 
-export const DEFAULT_USER = 'anonymous_http_user';
+const DEFAULT_USER = 'anonymous_http_user';
 
 /** A request, as far as identity depends on it. */
 export interface Claim {

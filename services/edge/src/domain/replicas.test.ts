@@ -50,7 +50,7 @@ test('a request goes to the replica with the fewest under way, and equals take t
   hear('b');
   hear('c');
   const taken = Array.from({ length: 6 }, () => replicas.take('sql'));
-  expect(taken.map((replica) => replica?.replicaId).toSorted()).toEqual(['a', 'a', 'b', 'b', 'c', 'c']);
+  expect(taken.map((replica) => replica?.replicaId ?? '').toSorted()).toEqual(['a', 'a', 'b', 'b', 'c', 'c']);
   const freed = taken.find((replica) => replica?.replicaId === 'b');
   freed?.release();
   freed?.release();

@@ -6,7 +6,7 @@ export type RolePolicy = (typeof ROLE_POLICIES)[number];
 const INTERNAL: ReadonlySet<string> = new Set(['mz_system', 'mz_support', 'mz_analytics']);
 const RESERVED_PREFIXES = ['mz_', 'pg_', 'external_'];
 
-export const isInternal = (name: string): boolean => INTERNAL.has(name);
+const isInternal = (name: string): boolean => INTERNAL.has(name);
 
 export const isReserved = (name: string): boolean =>
   name === 'PUBLIC' || RESERVED_PREFIXES.some((prefix) => name.startsWith(prefix));

@@ -1,10 +1,11 @@
 /** How the edge's own answers are written; the only place where a failure becomes a status. */
 import { authErrors } from '@postern/contracts/auth';
 import { edgeErrors } from '@postern/contracts/edge';
-import type { Failure } from '@postern/contracts/failure';
+import { Failure, isFailure } from '@postern/contracts/failure';
 import { sessionErrors } from '@postern/contracts/session';
 import type { Presented } from '@postern/service-kit/problem';
 import { presentProblem } from '@postern/service-kit/problem';
+import type { Logger } from 'pino';
 
 import type { Headers } from '../domain/cors.ts';
 import type { Exchange } from './exchange.ts';
@@ -89,4 +90,12 @@ export function continueIfAsked(exchange: Exchange): void {
 export function sendFailure(exchange: Exchange, failure: Failure, extra: Headers = [], close = false): void {
   const { status, headers, body } = presentFailure(failure, exchange.requestId);
   send(exchange, { status, headers: [...Object.entries(headers), ...extra], body, close });
+}
+
+/** Answers whatever was thrown. A server that did not answer in time is a server that is away. */
+export function sendError(exchange: Exchange, error: unknown, log: Logger): void {
+  const failure = isFailure(error) ? error : new Failure('INTERNAL', { cause: error });
+  if (failure.code === 'INTERNAL') log.error({ err: failure.cause ?? failure, requestId: exchange.requestId }, 'request failed');
+  const isAway = failure.code === 'TIMEOUT' || failure.code === 'UNAVAILABLE';
+  sendFailure(exchange, isAway ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : failure);
 }

@@ -8,7 +8,8 @@ import { promisedBytes } from '../domain/head.ts';
 import type { AnswerHead, Broken, Sending, Upstream } from '../domain/ports.ts';
 import type { Replicas, Taken } from '../domain/replicas.ts';
 import type { Route } from '../domain/routes.ts';
-import { commonHeaders, continueIfAsked, sendFailure } from './answers.ts';
+import { commonHeaders, sendFailure } from './answers.ts';
+import { readBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
 
 export interface ForwardOptions {
@@ -18,13 +19,13 @@ export interface ForwardOptions {
 }
 
 /** Bodies up to this size are held until they are whole; they can be sent again if a replica cannot be reached. */
-export const HELD_BYTES_MAX = 65_536;
+const HELD_BYTES_MAX = 65_536;
 
 /** A client that reads nothing of an answer for so long is given up. */
 const STALL_MS = 60_000;
 
 /** Methods whose content has no meaning (RFC 9110 9.3): it is read and left behind. */
-export const isBodiless = (method: string | undefined): boolean => method === 'GET' || method === 'HEAD' || method === 'DELETE';
+const isBodiless = (method: string | undefined): boolean => method === 'GET' || method === 'HEAD' || method === 'DELETE';
 
 export const canHold = ({ head, request }: Exchange): boolean => {
   const promised = promisedBytes(head);
@@ -34,34 +35,13 @@ export const canHold = ({ head, request }: Exchange): boolean => {
 export async function forward(exchange: Exchange, service: 'auth' | 'sql', options: ForwardOptions): Promise<void> {
   const { request, response, route, principal } = exchange;
   if (route === undefined || principal === undefined) throw new TypeError('only an admitted request is forwarded');
-  const reading = readBody(exchange, route);
+  const reading = readBody(exchange, route.bodyBytesMax);
   const signing = options.assertions.assertionFor(principal, service);
   const read = reading === undefined ? undefined : await reading;
   const assertion = typeof signing === 'string' ? signing : await signing;
   if (response.destroyed) return;
   const body = isBodiless(request.method) ? undefined : (read ?? Buffer.alloc(0));
   createAttempts({ exchange, service, route, assertion, body }, options).next();
-}
-
-/** The whole body, counted; nothing to wait for if none is promised. */
-function readBody(exchange: Exchange, route: Route): Promise<Buffer> | undefined {
-  const { head, request } = exchange;
-  if (promisedBytes(head) === 0) return undefined;
-  continueIfAsked(exchange);
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes > route.bodyBytesMax) reject(new Failure('BODY_TOO_LARGE'));
-    else chunks.push(chunk);
-  });
-  request.once('end', () => {
-    const [only] = chunks;
-    resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
-  });
-  request.once('close', () => reject(new Failure('INVALID_REQUEST', { detail: 'the body is not whole' })));
-  return promise;
 }
 
 interface Errand {

@@ -12,7 +12,7 @@ import type { Replicas } from '../domain/replicas.ts';
 import type { Route } from '../domain/routes.ts';
 import { policyOf } from '../domain/routes.ts';
 import { readTarget } from '../domain/targets.ts';
-import { send, sendFailure, text } from './answers.ts';
+import { send, sendError, sendFailure, text } from './answers.ts';
 import { clientOf, requestIdOf } from './client.ts';
 import type { Entrance, Exchange } from './exchange.ts';
 import { remember } from './exchange.ts';
@@ -48,16 +48,10 @@ export function createGate(options: GateOptions): Gate {
     admit(exchange, options)
       .then((admitted) => (admitted && !response.destroyed ? serve(exchange) : undefined))
       .catch((error: unknown) => {
-        const failure = error instanceof Failure ? error : new Failure('INTERNAL', { cause: error });
-        if (failure.code === 'INTERNAL')
-          log.error({ err: failure.cause ?? failure, requestId: exchange.requestId }, 'request failed');
-        sendFailure(exchange, isAway(failure) ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : failure);
+        sendError(exchange, error, log);
       });
   };
 }
-
-/** Identity that cannot be had in time is a door that is closed for now. */
-const isAway = (failure: Failure): boolean => failure.code === 'TIMEOUT' || failure.code === 'UNAVAILABLE';
 
 function openExchange(
   entrance: Entrance,

@@ -3,7 +3,6 @@ import { Failure } from '@postern/contracts/failure';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
@@ -22,7 +21,10 @@ export interface ListenOptions {
   readonly headMs: number;
   readonly requestMs: number;
   readonly log: Logger;
-  readonly handle: (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
+  /** Makes what answers requests; it may ask whether the listener drains. */
+  readonly handlerOf: (
+    isDraining: () => boolean,
+  ) => (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
 }
 
 export interface OpenListener {
@@ -30,7 +32,6 @@ export interface OpenListener {
   readonly origin: string;
   /** New connections are served with the new pair; a pair that cannot be used throws, and the old one stays. */
   renew(keyPair: KeyPair): void;
-  isDraining(): boolean;
   /** Says so in answers for a while, then takes nothing new and finishes what it has. */
   close(): Promise<void>;
 }
@@ -49,7 +50,7 @@ const LIMITS = {
 } as const;
 
 export async function openListener(options: ListenOptions): Promise<OpenListener> {
-  const { listener, keyPair, handle, log } = options;
+  const { listener, keyPair, log } = options;
   const limits = {
     ...LIMITS,
     headersTimeout: options.headMs,
@@ -61,6 +62,7 @@ export async function openListener(options: ListenOptions): Promise<OpenListener
     : undefined;
   const server: Server = secure ?? createServer(limits);
   let draining = false;
+  const handle = options.handlerOf(() => draining);
   const connections = trackConnections(server, listener.tls);
   server.maxHeadersCount = 0;
   server.maxConnections = options.connectionsMax;
@@ -79,12 +81,12 @@ export async function openListener(options: ListenOptions): Promise<OpenListener
   await listening.promise;
   server.off('error', listening.reject);
   server.on('error', (error) => log.error({ err: error }, 'listener failed'));
-  const { port } = server.address() as AddressInfo;
+  const address = server.address();
+  const port = typeof address === 'object' ? (address?.port ?? listener.port) : listener.port;
   const host = reachableHost(listener.host);
   return {
     origin: `${listener.tls ? 'https' : 'http'}://${host}:${port}`,
     renew: (pair) => secure?.setSecureContext({ ...pair, minVersion: 'TLSv1.2' }),
-    isDraining: () => draining,
     async close() {
       draining = true;
       await delay(options.drainNoticeMs);

@@ -11,7 +11,7 @@ export interface OpenListeners extends AsyncDisposable {
   renew(keyPair: KeyPair): void;
 }
 
-type Options = Omit<ListenOptions, 'listener' | 'handle'>;
+type Options = Omit<ListenOptions, 'listener' | 'handlerOf'>;
 
 export async function openListeners(app: App, listeners: readonly Listener[], options: Options): Promise<OpenListeners> {
   const open: (readonly [string, OpenListener])[] = [];
@@ -22,10 +22,10 @@ export async function openListeners(app: App, listeners: readonly Listener[], op
   };
   try {
     for (const listener of listeners) {
-      let opened: OpenListener | undefined;
-      const handle = app.entrance(listener, () => opened?.isDraining() === true);
-      opened = await openListener({ ...options, listener, handle });
-      open.push([listener.name, opened]);
+      open.push([
+        listener.name,
+        await openListener({ ...options, listener, handlerOf: (state) => app.entrance(listener, state) }),
+      ]);
     }
   } catch (error) {
     await close();

@@ -1,5 +1,4 @@
 /** The Express app behind the gate: the edge's own answers, and streamed bodies on their way to services. */
-import { Failure, isFailure } from '@postern/contracts/failure';
 import type { ErrorRequestHandler, Express, RequestHandler } from 'express';
 import express from 'express';
 import type { Logger } from 'pino';
@@ -7,7 +6,7 @@ import type { Registry } from 'prom-client';
 
 import type { Logins } from '../domain/ports.ts';
 import type { LocalRoute, Route } from '../domain/routes.ts';
-import { sendFailure } from './answers.ts';
+import { sendError } from './answers.ts';
 import { exchangeOf } from './exchange.ts';
 import type { Build } from './routes/home.ts';
 import { createHome } from './routes/home.ts';
@@ -52,12 +51,5 @@ export function createLocal(options: LocalOptions): Express {
 
 /** Express 5 brings every rejected handler here. */
 function presentErrors(log: Logger): ErrorRequestHandler {
-  return (error: unknown, request, _response, _next) => {
-    const exchange = exchangeOf(request);
-    const failure = isFailure(error) ? error : new Failure('INTERNAL', { cause: error });
-    if (failure.code === 'INTERNAL')
-      log.error({ err: failure.cause ?? failure, requestId: exchange.requestId }, 'request failed');
-    const isAway = failure.code === 'TIMEOUT' || failure.code === 'UNAVAILABLE';
-    sendFailure(exchange, isAway ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : failure);
-  };
+  return (error: unknown, request, _response, _next) => sendError(exchangeOf(request), error, log);
 }

@@ -1,5 +1,5 @@
 /** Forwards a request whose body is streamed: http-proxy-middleware under the same policy, headers and limits. */
-import { Failure } from '@postern/contracts/failure';
+import { Failure, isFailure } from '@postern/contracts/failure';
 import type { RequestHandler } from 'express';
 import { createProxyMiddleware } from 'http-proxy-middleware';
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
@@ -140,7 +140,7 @@ export function createUploads({ replicas, assertions, agent }: UploadOptions): R
       ...(length !== undefined && { 'content-length': length }),
     };
     void proxy(request, response, (error) => {
-      if (error !== undefined) fail(upload, error instanceof Failure ? error : new Failure('UPSTREAM_FAILED', { cause: error }));
+      if (error !== undefined) fail(upload, isFailure(error) ? error : new Failure('UPSTREAM_FAILED', { cause: error }));
     });
   };
 
@@ -171,7 +171,7 @@ export function createUploads({ replicas, assertions, agent }: UploadOptions): R
       upload.sending?.destroy();
       body.destroy();
     });
-    body.on('error', (error) => fail(upload, error instanceof Failure ? error : new Failure('INTERNAL', { cause: error })));
+    body.on('error', (error) => fail(upload, isFailure(error) ? error : new Failure('INTERNAL', { cause: error })));
     continueIfAsked(exchange);
     request.pipe(body);
     attempt(upload);

@@ -5,7 +5,8 @@ import type { z } from 'zod';
 
 import { readSessionCookie } from '../../domain/credentials.ts';
 import type { Logins } from '../../domain/ports.ts';
-import { continueIfAsked, send } from '../answers.ts';
+import { send } from '../answers.ts';
+import { readBody } from '../body.ts';
 import { endedCookie, sessionCookie } from '../cookies.ts';
 import type { Exchange } from '../exchange.ts';
 import { exchangeOf } from '../exchange.ts';
@@ -50,23 +51,10 @@ async function readLogin(exchange: Exchange): Promise<z.output<typeof LoginBody>
   if (!/^application\/(?:[a-z0-9.+-]+\+)?json *(?:;.*)?$/i.test(type) || exchange.head.has('content-encoding')) {
     throw new Failure('LOGIN_CONTENT_TYPE');
   }
-  const bytes = await readBytes(exchange);
-  const parsed = LoginBody.safeParse(parseJson(bytes));
+  const bytes = await readBody(exchange, exchange.route?.bodyBytesMax ?? 0);
+  const parsed = LoginBody.safeParse(parseJson(bytes ?? Buffer.alloc(0)));
   if (!parsed.success) throw new Failure('LOGIN_BODY_SHAPE');
   return parsed.data;
-}
-
-async function readBytes(exchange: Exchange): Promise<Buffer> {
-  const { request, route } = exchange;
-  continueIfAsked(exchange);
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > (route?.bodyBytesMax ?? 0)) throw new Failure('BODY_TOO_LARGE');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
