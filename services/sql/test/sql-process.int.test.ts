@@ -135,11 +135,7 @@ async function countBytes(sql: RunningSql, headers: Record<string, string>, quer
   expect(response.status).toBe(200);
   let bytes = 0;
   const pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array> = response.body ?? [];
-  for await (const piece of pieces) {
-    bytes += piece.length;
-    if (bytes < 400) console.log(Buffer.from(piece).toString());
-  }
-  if (bytes < 1000) console.log(query, bytes);
+  for await (const piece of pieces) bytes += piece.length;
   expect(String(bytes)).toBe(response.headers.get('content-length'));
   return bytes;
 }

@@ -19,6 +19,8 @@ class ArrayPieces implements Pieces {
   readonly #delimiter: number;
   #state: State = 'bounds';
   #depth = 0;
+  /** Right after an opening brace, where the array may end as well. */
+  #isFresh = false;
   /** The first bytes of a bare value: until it is longer, it may still be NULL. */
   readonly #word = Buffer.alloc(NULL.length);
   #wordLength = 0;
@@ -58,9 +60,11 @@ class ArrayPieces implements Pieces {
         if (code === OPEN) this.#open();
         return;
       case 'value':
-        if (code === OPEN) this.#open();
-        else if (code === CLOSE) this.#close();
-        else if (code === QUOTE) {
+        if (code === OPEN) return this.#open();
+        if (code === CLOSE && this.#isFresh) return this.#close();
+        if (code === CLOSE || code === this.#delimiter) throw new UnreadableValue('an array lacks a value');
+        this.#isFresh = false;
+        if (code === QUOTE) {
           this.#state = 'quoted';
           this.#element.begin();
         } else {
@@ -78,6 +82,7 @@ class ArrayPieces implements Pieces {
         if (code === CLOSE) return this.#close();
         if (code !== this.#delimiter) throw new UnreadableValue('an array lacks a delimiter');
         this.#out.byte(0x2c);
+        this.#isFresh = false;
         this.#state = 'value';
         return;
       case 'bare':
@@ -139,6 +144,7 @@ class ArrayPieces implements Pieces {
   #open(): void {
     this.#out.byte(0x5b);
     this.#depth += 1;
+    this.#isFresh = true;
     this.#state = 'value';
   }
 

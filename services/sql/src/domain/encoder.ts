@@ -112,13 +112,6 @@ export const whole = (write: Encoder['value']): Encoder => ({
   pieces: (out) => new WholePieces(out, write),
 });
 
-/** Text that needs no escape: numbers, identifiers. */
-export const plain: Encoder = whole((out, bytes, from, to) => {
-  out.byte(QUOTE);
-  out.bytes(bytes, from, to);
-  out.byte(QUOTE);
-});
-
 export const text: Encoder = {
   value(out, bytes, from, to) {
     if (to - from < CHUNK_BYTES) out.reserve(to - from + 2);
@@ -151,7 +144,7 @@ export const float: Encoder = whole((out, bytes, from, to) => {
     isWhole = isDigit(code) || code === 0x2d;
   }
   out.byte(QUOTE);
-  out.bytes(bytes, from, to);
+  writeEscaped(out, bytes, from, to);
   if (isWhole) out.ascii('.0');
   out.byte(QUOTE);
 });

@@ -154,8 +154,12 @@ test('a name is shown as its identifier once that is known, and is asked for bef
 const quoteArrayElement = (value: string | null): string =>
   value === null ? 'NULL' : `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
 
+const character = fc
+  .oneof(fc.integer({ min: 1, max: 0x7f }), fc.integer({ min: 0x80, max: 0xd7ff }), fc.integer({ min: 0xe000, max: 0x10_ffff }))
+  .map((code) => String.fromCodePoint(code));
+
 /** What PostgreSQL's text type can hold. */
-const pgText = fc.string({ unit: 'grapheme', maxLength: 12 }).filter((value) => !value.includes('\0') && value.isWellFormed());
+const pgText = fc.string({ unit: character, maxLength: 12 });
 
 type Nested = readonly (string | null | Nested)[];
 
@@ -200,7 +204,7 @@ test('any text at all goes through every machine without a throw and comes out a
     maxLength: 30,
   });
   fc.assert(
-    fc.property(soup, fc.constantFrom(1007, 1009, 90001, 90002, 90004, 1114, 25), (value, oid) => {
+    fc.property(soup, fc.constantFrom(1007, 1009, 90001, 90002, 90004, 1114, 701, 25), (value, oid) => {
       JSON.parse(encode(encoderOf(oid, shapes), value));
     }),
     { numRuns: 3_000 },

@@ -2,7 +2,7 @@
 import { array } from './array.ts';
 import { bytea } from './bytea.ts';
 import type { Encoder } from './encoder.ts';
-import { boolean, float, json, plain, text, whole } from './encoder.ts';
+import { boolean, float, json, text, whole } from './encoder.ts';
 import type { Output } from './output.ts';
 import { record } from './record.ts';
 import { timestamp } from './timestamp.ts';
@@ -20,7 +20,7 @@ export type NamedKind = 'regclass' | 'regtype' | 'regproc';
 function named(kind: NamedKind): Encoder {
   return whole((out, bytes, from, to) => {
     const first = bytes[from] ?? 0;
-    if (first >= 0x30 && first <= 0x39) return plain.value(out, bytes, from, to);
+    if (first >= 0x30 && first <= 0x39) return text.value(out, bytes, from, to);
     if (first === 0x2d && to - from === 1) return out.ascii('"0"');
     const key = `${kind}:${bytes.toString('utf8', from, to)}`;
     const known = out.facts.names.get(key);
@@ -38,7 +38,7 @@ const define = (encoder: Encoder, ...oids: readonly number[]): void => {
 };
 
 // int8, int2, int4, oid, tid, xid, cid, numeric, xid8
-define(plain, 20, 21, 23, 26, 27, 28, 29, 1700, 5069);
+define(text, 20, 21, 23, 26, 27, 28, 29, 1700, 5069);
 define(boolean, 16);
 define(float, 700, 701);
 define(bytea, 17);

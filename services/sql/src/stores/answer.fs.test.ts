@@ -17,10 +17,13 @@ function check(bytes: Buffer, size: number): boolean {
 
 test('text is valid however it is cut, and stays valid when its memory is used again', () => {
   fc.assert(
-    fc.property(fc.string({ unit: 'binary', maxLength: 60 }), fc.integer({ min: 1, max: 9 }), (text, size) => {
-      fc.pre(text.isWellFormed());
-      expect(check(Buffer.from(text), size)).toBe(true);
-    }),
+    fc.property(
+      fc.string({ unit: fc.constantFrom('a', 'é', '€', '\u{1f600}'), maxLength: 60 }),
+      fc.integer({ min: 1, max: 9 }),
+      (text, size) => {
+        expect(check(Buffer.from(text), size)).toBe(true);
+      },
+    ),
     { numRuns: 1_000 },
   );
 });
@@ -41,6 +44,6 @@ test('insertions come out at their offsets, wherever the chunks are cut', async 
   const answer = createAnswer({ held, heldFrom: 0, insertions, spool: undefined });
   const pieces: Buffer[] = [];
   for await (const piece of answer.pieces()) pieces.push(Buffer.from(piece));
-  expect(Buffer.concat(pieces).toString()).toBe('{"a":[1],"b":!2}');
+  expect(Buffer.concat(pieces).toString()).toBe('{"a":[1],"b":2!}');
   expect(Buffer.concat(pieces)).toHaveLength(answer.length);
 });
