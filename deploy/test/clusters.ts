@@ -5,9 +5,9 @@ import { unprivilegedUser } from '@postern/deploy/servers/unprivileged';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chown, mkdir, readdir, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import pg from 'pg';
 
 const PACKAGED = '/usr/lib/postgresql';
 const PASSWORD = 'superuser-of-a-test';
@@ -47,6 +47,7 @@ async function startPackaged(version: string, dataDir: string): Promise<Cluster>
   const access = ['--username=postgres', '--auth=scram-sha-256', `--pwfile=${passwordFile}`];
   await promisify(execFile)(program('initdb'), ['-D', dataDir, '--no-sync', ...access], { ...runAs, cwd: dataDir });
   const port = await freePort();
+  const url = `postgres://postgres:${PASSWORD}@127.0.0.1:${port}/postgres`;
   const server = await startServerProcess({
     name: 'postgres',
     command: program('postgres'),
@@ -56,20 +57,23 @@ async function startPackaged(version: string, dataDir: string): Promise<Cluster>
     logFile: `${dataDir}.log`,
     pidFile: `${dataDir}.pid`,
     stopSignal: 'SIGINT',
-    isReady: () => listens(port),
+    isReady: () => admits(url),
   });
   return {
-    url: `postgres://postgres:${PASSWORD}@127.0.0.1:${port}/postgres`,
+    url,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }
 
-async function listens(port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect({ port, host: '127.0.0.1' });
-  socket.once('connect', () => resolve(true));
-  socket.once('error', () => resolve(false));
-  const answer = await promise;
-  socket.destroy();
-  return answer;
+/** It listens before it lets anybody in. */
+async function admits(url: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => {});
+  return client.connect().then(
+    async () => {
+      await client.end();
+      return true;
+    },
+    () => false,
+  );
 }

@@ -44,6 +44,15 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
       await client.end();
     }
   }
+  async function superuser(statement: string): Promise<Record<string, unknown>[]> {
+    const client = new pg.Client(databaseUrl(cluster.url, { database: 'app' }));
+    await client.connect();
+    try {
+      return (await client.query<Record<string, unknown>>(statement)).rows;
+    } finally {
+      await client.end();
+    }
+  }
   const person = (group: string, ...statements: string[]): Promise<string> => ask(`a_${group}`, 'secret', 'app', statements);
 
   test.each([
@@ -55,7 +64,16 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
     ['writer', "INSERT INTO items (name) VALUES ('x')", 'ok'],
     ['writer', "UPDATE items SET name = 'y'", 'ok'],
     ['writer', 'DELETE FROM items', 'ok'],
-    ['writer', 'CREATE TABLE public.of_a_writer ()', 'ok'],
+    ['writer', 'CREATE TABLE public.of_a_writer ()', '42501'],
+    ['writer', 'CREATE VIEW public.of_a_writer AS SELECT 1', '42501'],
+    ['writer', "CREATE FUNCTION public.lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1::text'", '42501'],
+    ['writer', 'CREATE OPERATOR public.+ (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = bigint)', '42501'],
+    ['writer', 'CREATE SCHEMA a_admin', '42501'],
+    ['writer', 'CREATE SCHEMA of_a_writer', '42501'],
+    ['writer', 'CREATE TABLE postern.of_a_writer ()', '42501'],
+    ['writer', 'DROP EVENT TRIGGER postern_own_schema', '42501'],
+    ['admin', 'DROP EVENT TRIGGER postern_own_schema', '42501'],
+    ['admin', 'DROP SCHEMA postern CASCADE', '42501'],
     ['writer', 'DROP TABLE items', '42501'],
     ['admin', 'ALTER TABLE items ADD COLUMN seen boolean', 'ok'],
     ['admin', 'CREATE SCHEMA of_an_admin', 'ok'],
@@ -67,6 +85,82 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
     ['nobody', 'SELECT 1', '42501'],
   ])('a person in group %s who says %s gets %s', async (group, statement, outcome) => {
     expect(await person(group, statement)).toBe(outcome);
+  });
+
+  /** The schemas that have something of this name, and who owns it. */
+  async function whereIs(name: string): Promise<unknown[]> {
+    return superuser(
+      `SELECT relnamespace::regnamespace::text AS schema, relowner::regrole::text AS owner FROM pg_class WHERE relname = '${name}'`,
+    );
+  }
+
+  test('what a writer creates without a schema is in their own, where their own statements find it first', async () => {
+    const words = ['CREATE TABLE things (a int)', 'INSERT INTO things VALUES (1)', 'SELECT a FROM a_writer.things'];
+    expect(await person('writer', ...words)).toBe('ok');
+    expect(await whereIs('things')).toEqual([{ schema: 'a_writer', owner: 'a_writer' }]);
+    expect(await person('writer', 'SELECT 1 AS a INTO others', 'CREATE VIEW of_others AS TABLE others', 'TABLE of_others')).toBe('ok');
+    expect(await whereIs('of_others')).toEqual([{ schema: 'a_writer', owner: 'a_writer' }]);
+    expect(await person('admin', 'TABLE a_writer.things')).toBe('42501');
+  });
+
+  test('what an admin or the owner creates without a schema is in public', async () => {
+    expect(await person('admin', 'CREATE TABLE of_the_admin ()')).toBe('ok');
+    expect(await whereIs('of_the_admin')).toEqual([{ schema: 'public', owner: 'a_admin' }]);
+    expect(await ask('app_owner', 'owner-1', 'app', ['CREATE TABLE of_the_owner ()'])).toBe('ok');
+    expect(await whereIs('of_the_owner')).toEqual([{ schema: 'public', owner: 'app_owner' }]);
+  });
+
+  test('nobody but a writer who creates gets a schema', async () => {
+    await person('reader', 'CREATE TEMPORARY TABLE mine ()');
+    await ask('postern_auth', 'auth-1', 'postern', [
+      "CREATE ROLE idle_writer LOGIN PASSWORD 'secret'",
+      'GRANT postern_writer TO idle_writer',
+    ]);
+    expect(await ask('idle_writer', 'secret', 'app', ['SELECT 1'])).toBe('ok');
+    expect(await superuser("SELECT nspname FROM pg_namespace WHERE nspname ~ '^(a|idle)_' AND nspname <> 'a_writer'")).toEqual([]);
+    expect(await ask('postern_auth', 'auth-1', 'postern', ['DROP ROLE idle_writer'])).toBe('ok');
+  });
+
+  test('a schema that has the name of a writer and another owner is not theirs', async () => {
+    await ask('postern_auth', 'auth-1', 'postern', [
+      "CREATE ROLE late_writer LOGIN PASSWORD 'secret'",
+      'GRANT postern_writer TO late_writer',
+      `CREATE ROLE information_schema LOGIN PASSWORD 'secret'`,
+      'GRANT postern_writer TO information_schema',
+    ]);
+    await person('admin', 'CREATE SCHEMA late_writer');
+    for (const name of ['late_writer', 'information_schema']) {
+      expect(await ask(name, 'secret', 'app', ['CREATE TABLE mine ()'])).toBe('42501');
+    }
+  });
+
+  test('two first statements of a writer at once both find the schema', async () => {
+    await ask('postern_auth', 'auth-1', 'postern', [
+      `CREATE ROLE "Two Hands" LOGIN PASSWORD 'secret'`,
+      'GRANT postern_writer TO "Two Hands"',
+    ]);
+    const hands = ['left', 'right', 'third'].map((hand) => ask('Two Hands', 'secret', 'app', [`CREATE TABLE ${hand}_hand ()`]));
+    expect(await Promise.all(hands)).toEqual(['ok', 'ok', 'ok']);
+    expect(await whereIs('left_hand')).toEqual([{ schema: '"Two Hands"', owner: '"Two Hands"' }]);
+  });
+
+  /** A writer who could put a function where an admin's statements look would be an admin as soon as one came by. */
+  test('a function of a writer is not run by the statements of an admin (imm-073)', async () => {
+    const trap = `(varchar) RETURNS text LANGUAGE plpgsql AS 'BEGIN CREATE TABLE public.sprung (); RETURN $1; END'`;
+    expect(await person('writer', `CREATE FUNCTION lower${trap}`)).toBe('ok');
+    expect(await person('writer', `CREATE FUNCTION public.lower${trap}`)).toBe('42501');
+    expect(await person('admin', "SELECT lower('ABC'::varchar)")).toBe('ok');
+    expect(await whereIs('sprung')).toEqual([]);
+    // The trap is sound: it springs for the writer, as the writer.
+    expect(await person('writer', "SELECT lower('ABC'::varchar)")).toBe('42501');
+  });
+
+  test('set-up takes back what an earlier one gave', async () => {
+    await superuser('GRANT CREATE ON SCHEMA public TO postern_writer, PUBLIC; GRANT CREATE ON DATABASE app TO postern_writer');
+    expect(await person('writer', 'CREATE TABLE public.early ()', 'DROP TABLE public.early')).toBe('ok');
+    await setUpPostgres(cluster.url, logins);
+    expect(await person('writer', 'CREATE TABLE public.early ()')).toBe('42501');
+    expect(await person('writer', 'CREATE SCHEMA early')).toBe('42501');
   });
 
   test.each(['reader', 'writer', 'admin', 'agent', 'nobody'])('group %s reaches no database but app', async (group) => {

@@ -13,7 +13,7 @@ export const basic = (name: string, password: string): Credential => ({
   authorization: `Basic ${Buffer.from(`${name}:${password}`).toString('base64')}`,
 });
 export const bearer = (token: string): Credential => ({ authorization: `Bearer ${token}` });
-export const cookie = (value: string): Credential => ({ cookie: value });
+const cookie = (value: string): Credential => ({ cookie: value });
 
 export interface Answer {
   readonly status: number;
@@ -59,7 +59,7 @@ async function requestOnce(origin: string, path: string, options: RequestOptions
     method: options.method ?? (body === undefined ? 'GET' : 'POST'),
     headers: { ...(options.json !== undefined && { 'content-type': 'application/json' }), ...options.headers },
     signal: AbortSignal.timeout(options.timeoutMs ?? 30_000),
-    ...(client !== undefined && /^127\./.test(url.hostname) && { localAddress: client }),
+    ...(client !== undefined && url.hostname.startsWith('127.') && { localAddress: client }),
   });
   sent.once('response', resolve);
   sent.once('error', reject);

@@ -41,7 +41,8 @@ verifies('sql:groups', 'a reader reads, a writer writes, and neither more', asyn
     return last?.error?.code ?? 'ok';
   };
   expect(await codeOf(reader, 'create table public.of_a_reader ()')).toBe('42501');
-  expect(await codeOf(writer, 'create table public.of_a_writer (); drop table public.of_a_writer')).toBe('ok');
+  expect(await codeOf(writer, 'create table of_a_writer (); drop table of_a_writer')).toBe('ok');
+  expect(await codeOf(writer, 'create table public.of_a_writer ()')).toBe('42501');
   for (const person of [reader, writer]) {
     expect(await codeOf(person, 'select * from pg_authid')).toBe('42501');
     expect(await codeOf(person, 'create role another')).toBe('42501');

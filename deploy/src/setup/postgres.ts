@@ -10,11 +10,7 @@ export const CONTROL_DATABASE = 'postern';
 export const APP_DATABASE = 'app';
 
 /** The secret of each login that the set-up makes. */
-export interface PostgresLogins {
-  readonly app_owner: string;
-  readonly postern_auth: string;
-  readonly postern_sql: string;
-}
+export type PostgresLogins = Readonly<Record<'app_owner' | 'postern_auth' | 'postern_sql', string>>;
 
 const LOCK_KEY = 0x706f_7374;
 

@@ -16,8 +16,8 @@ export function moveListeners(text: string, choose: ChoosePort): string {
   const moved = Object.entries(document.data.http).map(([name, listener]) => {
     const colon = listener.addr.lastIndexOf(':');
     const wanted = Number(listener.addr.slice(colon + 1));
-    if (colon === -1 || !Number.isInteger(wanted)) return [name, listener];
-    return [name, { ...listener, addr: `${listener.addr.slice(0, colon)}:${choose(name, wanted)}` }];
+    if (colon === -1 || !Number.isInteger(wanted)) return [name, listener] as const;
+    return [name, { ...listener, addr: `${listener.addr.slice(0, colon)}:${choose(name, wanted)}` }] as const;
   });
   return `${JSON.stringify({ ...document.data, http: Object.fromEntries(moved) }, null, 2)}\n`;
 }
@@ -34,7 +34,7 @@ export function listenerAddresses(text: string): readonly ListenerAddress[] {
   return Object.entries(document.data?.http ?? {}).flatMap(([name, { addr }]) => {
     const colon = addr.lastIndexOf(':');
     const port = Number(addr.slice(colon + 1));
-    return colon === -1 || !Number.isInteger(port) ? [] : [{ name, host: addr.slice(0, colon), port }];
+    return colon === -1 || !Number.isInteger(port) || port < 0 || port > 65_535 ? [] : [{ name, host: addr.slice(0, colon), port }];
   });
 }
 

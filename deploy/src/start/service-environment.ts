@@ -63,7 +63,7 @@ export function serviceEnvironment(service: ServiceName, options: EnvironmentOpt
   const files = Object.entries(SECRET_FILES[service])
     // A setting that the caller gives wins.
     .filter(([name]) => passed[name] === undefined && passed[`${name}_FILE`] === undefined)
-    .map(([name, file]) => [`${name}_FILE`, join(secretsFolder, service, file)]);
+    .map(([name, file]) => [`${name}_FILE`, join(secretsFolder, service, file)] as const);
   return {
     ...passed,
     ...Object.fromEntries(files),
