@@ -23,6 +23,17 @@ describe('simple mode', () => {
     expect(others).toEqual([]);
   });
 
+  test('a rule that gives one statement several results gives it several entries', async ({ sql, alice }) => {
+    await sql.simple(
+      alice,
+      `create table ruled (a int);
+       create rule one as on insert to ruled do also select 1 as x;
+       create rule two as on insert to ruled do also select 10 / (new.a - 1) as y`,
+    );
+    expect(outcomes(await sql.simple(alice, 'insert into ruled values (2); select 5'))).toEqual([[['1']], [['10']], [['5']]]);
+    expect(outcomes(await sql.simple(alice, 'select 5; insert into ruled values (1); select 5'))).toEqual([[['5']], '22012']);
+  });
+
   test('an answer is JSON of known length', async ({ sql, alice }) => {
     const { status, headers, text } = await sql.send(alice, { query: '' });
     expect([status, text]).toEqual([200, '{"results":[]}']);

@@ -53,6 +53,37 @@ test('an error takes back the rows of its own entry and nothing of the entries b
   expect(answer).toEqual({ results: [rowsEntry, { error: { message: 'no', code: '22012', position: 8 }, notices: [] }] });
 });
 
+test('several results of one statement are an entry each, and its error takes all of them back', () => {
+  const several = (entries: Entries, out: Output): void => {
+    entries.openRows(description);
+    row(entries, out);
+    row(entries, out);
+    entries.notice({ message: 'late', code: '00000', severity: 'notice' });
+    entries.openRows(description);
+  };
+  const notices = [{ message: 'late', code: '00000', severity: 'notice' }];
+  const first = { ok: 'BEGIN', notices: [] };
+  expect(
+    written((entries, out) => {
+      entries.complete('BEGIN');
+      several(entries, out);
+      entries.complete('INSERT 0 1');
+    }),
+  ).toEqual({ results: [first, rowsEntry, { ...rowsEntry, rows: [], tag: 'SELECT 0', notices }] });
+  expect(
+    written((entries, out) => {
+      several(entries, out);
+      entries.fail({ message: 'no', code: '22012' });
+      entries.complete('ROLLBACK');
+    }),
+  ).toEqual({
+    results: [
+      { error: { message: 'no', code: '22012' }, notices },
+      { ok: 'ROLLBACK', notices: [] },
+    ],
+  });
+});
+
 test('notices go with the next entry, and too many are counted instead of kept', () => {
   const answer = written((entries) => {
     for (let index = 0; index < 1_005; index += 1) entries.notice({ message: String(index), code: '00000', severity: 'notice' });

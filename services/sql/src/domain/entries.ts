@@ -36,7 +36,8 @@ export interface Insertion {
 export class Entries {
   readonly #out: Output;
   #count = 0;
-  #open: { readonly start: number; rows: number } | undefined;
+  /** Where the statement's first entry begins, and how many entries were before it. */
+  #open: { readonly start: number; readonly count: number; rows: number } | undefined;
   #notices: string[] = [];
   #noticesTotal = 0;
   #noticeCharacters = 0;
@@ -54,12 +55,20 @@ export class Entries {
 
   /** Begins a rows entry; `description` is the JSON of `desc`. */
   openRows(description: Buffer): void {
-    const start = this.#out.offset;
+    const before = this.#open;
+    // A rule can give one statement several results, each described, and only the last one complete.
+    if (before !== undefined) this.#closeRows(before.rows);
+    const { start, count } = before ?? { start: this.#out.offset, count: this.#count };
     this.#comma();
     this.#out.ascii('{"desc":');
     this.#out.bytes(description, 0, description.length);
     this.#out.ascii(',"rows":[');
-    this.#open = { start, rows: 0 };
+    this.#open = { start, count, rows: 0 };
+  }
+
+  #closeRows(rows: number): void {
+    this.#out.ascii(`],"tag":"SELECT ${rows}","notices":[]}`);
+    this.#count += 1;
   }
 
   /** To be called before the values of each row. */
@@ -114,9 +123,11 @@ export class Entries {
     this.#insertions.sort((one, other) => one.at - other.at);
   }
 
-  /** Takes the rows of the open entry back, and the entry with them. */
+  /** Takes the rows of the open entry back, and the entry with them, and others of the same statement. */
   dropRows(): void {
-    if (this.#open !== undefined) this.#out.truncate(this.#open.start);
+    if (this.#open === undefined) return;
+    this.#out.truncate(this.#open.start);
+    this.#count = this.#open.count;
     this.#open = undefined;
   }
 
