@@ -30,6 +30,25 @@ test('a result beyond the limit is an error without rows, and the entries before
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
 });
 
+/** Without one, a table of many columns and no rows was an answer of any size. */
+test('descriptions without rows count against the limit, and wait in a file like rows', async ({ startSql, person }) => {
+  const wide = `create temp table w (${Array.from({ length: 200 }, (_, at) => `column_${at} int`).join()});`;
+  const alice = await person('wide');
+  const capped = await startSql({ limits: { resultBytes: MIB } });
+  const small = await capped.simple(alice, `${wide} ${'table w; '.repeat(20)}`);
+  expect(small.map(({ tag }) => tag)).toEqual([undefined, ...Array.from({ length: 20 }, () => 'SELECT 0')]);
+  const entries = await capped.simple(alice, `${wide} ${'table w; '.repeat(500)}`);
+  expect(entries.at(-1)?.error?.code).toBe('53200');
+  expect(entries.length).toBeLessThan(200);
+  const queries = Array.from({ length: 500 }, () => ['table w'] as const);
+  expect((await capped.extended(alice, [wide.slice(0, -1)], ...queries)).at(-1)?.error?.code).toBe('53200');
+  // A spool that cannot be opened tells that the answer would have gone there.
+  const diskless = await startSql({ limits: { spoolBytes: 65_536, spoolFolder: '/nowhere/at/all' } });
+  expect((await diskless.simple(alice, `${wide} ${'table w; '.repeat(500)}`)).at(-1)?.error?.code).toBe('58030');
+  expect((await diskless.extended(alice, [wide.slice(0, -1)], ...queries)).at(-1)?.error?.code).toBe('58030');
+  expect((await diskless.simple(alice, 'begin; '.repeat(5_000))).at(-1)?.error?.code).toBe('58030');
+});
+
 test('what a string did before its result was too large is undone', async ({ startSql, person }) => {
   const sql = await startSql({ limits: { resultBytes: MIB } });
   const alice = await person('undone');

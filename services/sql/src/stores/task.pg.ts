@@ -45,7 +45,8 @@ export class Task implements Exchange {
   readonly #utf8 = new Utf8Check();
   #connection: Connection | undefined;
   #spool: Spool | undefined;
-  #rowBytes = 0;
+  /** Of rows as the server sent them, and of the rest of the answer as it is written. */
+  #resultBytes = 0;
   #row: RowShape | undefined;
   #largeRow: LargeRow | undefined;
   #cut: Buffer[] = [];
@@ -107,7 +108,8 @@ export class Task implements Exchange {
   }
 
   extended(bytes: Buffer, isLast: boolean): Promise<void> {
-    return this.#exchange(bytes, 'extended', isLast);
+    const ended = this.#exchange(bytes, 'extended', isLast);
+    return isLast ? ended : ended.then(() => this.#makeRoom());
   }
 
   /** Lets the server find the fault in a text, without running it; if it finds none, `own` is the error. */
@@ -139,8 +141,7 @@ export class Task implements Exchange {
       case MessageType.rowDescription:
         return this.#describe(bytes, from, to);
       case MessageType.commandComplete:
-        this.#complete(bytes, from, to);
-        return undefined;
+        return this.#complete(bytes, from, to);
       case MessageType.error:
         this.#fail(bytes, from, to);
         return undefined;
@@ -155,7 +156,7 @@ export class Task implements Exchange {
       case MessageType.copyIn:
       case MessageType.copyOut:
       case MessageType.copyBoth:
-        // The grammar lets none through; if one comes all the same, the session ends, and with it what it did.
+        // The grammar lets none through; if one comes all the same, the session ends: it has no end that could be waited for.
         this.#stop = unsupported('COPY');
         this.#connection?.destroy();
         return undefined;
@@ -198,8 +199,10 @@ export class Task implements Exchange {
   #settle(settings: readonly ReportedSetting[]): void {
     if (this.#mode === 'probe' && this.#probed !== undefined) return this.refuse(this.#probed);
     if (this.#mode === 'extended' && this.#tag !== undefined) {
+      const start = this.#out.offset;
       this.#entries.complete(this.#tag, settings);
       this.#tag = undefined;
+      if (this.#count(this.#out.offset - start)) return this.refuse(resultTooLarge(this.#limits.resultBytes));
     }
     // What was to be canceled has ended by itself: only what is still to come is refused.
     if (this.#stop !== undefined && (this.#isDiscarding || !this.#isLast)) this.refuse(this.#stop);
@@ -243,23 +246,20 @@ export class Task implements Exchange {
   #describe(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
     const described = this.#describeRows(bytes, from, to);
-    if (!(described instanceof Promise)) {
-      this.#openRows(described);
-      return undefined;
-    }
-    return described.then((shape) => {
-      if (!this.isOver && !this.#isDiscarding) this.#openRows(shape);
-    });
+    if (!(described instanceof Promise)) return this.#openRows(described);
+    return described.then((shape) => (this.isOver || this.#isDiscarding ? undefined : this.#openRows(shape)));
   }
 
-  #openRows(shape: RowShape): void {
+  #openRows(shape: RowShape): Promise<void> | undefined {
     this.#row = shape;
     this.#entries.openRows(shape.description);
+    if (this.#count(shape.description.length)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+    return this.#makeRoom();
   }
 
   #dataRow(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
-    if (this.#countRow(to - from)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+    if (this.#count(to - from)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
     const start = this.#out.offset;
     try {
       this.#writeRow(bytes, from);
@@ -270,10 +270,10 @@ export class Task implements Exchange {
     return this.#makeRoom();
   }
 
-  /** Whether the rows are now too many. */
-  #countRow(length: number): boolean {
-    this.#rowBytes += length;
-    return this.#rowBytes > this.#limits.resultBytes;
+  /** Whether the result is now too large. */
+  #count(length: number): boolean {
+    this.#resultBytes += length;
+    return this.#resultBytes > this.#limits.resultBytes;
   }
 
   #writeRow(bytes: Buffer, from: number): void {
@@ -312,7 +312,7 @@ export class Task implements Exchange {
   #dataRowPiece(bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
     if (this.#largeRow === undefined) {
-      if (this.#countRow(to - from + left)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+      if (this.#count(to - from + left)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
       this.#entries.openRow();
       this.#largeRow = new LargeRow(this.#out, this.#row?.encoders ?? []);
     }
@@ -334,16 +334,18 @@ export class Task implements Exchange {
     return this.#discard({ message: `a value cannot be shown: ${error.message}`, code: '54000' });
   }
 
-  #complete(bytes: Buffer, from: number, to: number): void {
-    if (this.isOver || this.#mode === 'setting' || this.#mode === 'probe') return;
+  #complete(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
+    if (this.isOver || this.#mode === 'setting' || this.#mode === 'probe') return undefined;
     if (this.#isDiscarding && this.#stop !== undefined) {
-      return this.refuse({ ...this.#stop, detail: 'The statement had ended before it could be canceled; its effects are kept.' });
+      this.refuse({ ...this.#stop, detail: 'The statement had ended before it could be canceled; its effects are kept.' });
+      return undefined;
     }
     const tag = bytes.toString('utf8', from, to - 1);
     if (this.#mode === 'extended') {
       this.#tag = tag;
-      return;
+      return undefined;
     }
+    const start = this.#out.offset;
     const at = this.#entries.complete(tag);
     const change = this.#changes.get(this.#completed);
     if (change !== undefined) {
@@ -351,6 +353,8 @@ export class Task implements Exchange {
       this.#expect(change);
     }
     this.#completed += 1;
+    if (this.#count(this.#out.offset - start)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+    return this.#makeRoom();
   }
 
   /** The server tells of settings only at the end of a string, but the values of the next statements already follow them. */
@@ -416,13 +420,18 @@ export class Task implements Exchange {
     this.#out.facts.missing.clear();
     this.#entries.dropRows();
     this.#utf8.restart();
-    return this.#cancel();
+    if (this.#ended !== undefined) return this.#cancel();
+    // Nothing runs: there is nothing but the error to come.
+    if (!this.isOver) this.refuse(error);
+    return Promise.resolve();
   }
 
   stop(error: SqlError): void {
     if (this.#stop !== undefined || this.isOver) return;
     this.#stop = error;
-    void this.#cancel();
+    // Between two queries there is nothing to cancel: the next one is not begun.
+    if (this.#connection !== undefined && this.#ended === undefined) this.refuse(error);
+    else void this.#cancel();
   }
 
   abandon(): void {
