@@ -129,8 +129,10 @@ export const text: Encoder = {
 const TRUE = Buffer.from('true');
 const FALSE = Buffer.from('false');
 
-export const boolean: Encoder = whole((out, bytes, from) => {
-  const word = bytes[from] === 0x74 ? TRUE : FALSE;
+export const boolean: Encoder = whole((out, bytes, from, to) => {
+  const isTrue = bytes[from] === 0x74;
+  if (to - from !== 1 || !(isTrue || bytes[from] === 0x66)) throw new UnreadableValue('it is not a boolean');
+  const word = isTrue ? TRUE : FALSE;
   out.bytes(word, 0, word.length);
 });
 

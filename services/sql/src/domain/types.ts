@@ -1,6 +1,7 @@
 /** Which encoder a PostgreSQL type has: a table for what every server has, the catalog for the rest. */
 import { array } from './array.ts';
 import { bytea } from './bytea.ts';
+import { checkedJson } from './checked-json.ts';
 import type { Encoder } from './encoder.ts';
 import { boolean, float, json, text, whole } from './encoder.ts';
 import type { Output } from './output.ts';
@@ -113,12 +114,20 @@ for (const [oid, element] of arrays) define(array(builtIn.get(element) ?? text),
 /** Types with a name that this table knows, for tests and for the cache of the catalog. */
 export const builtInEncoder = (oid: number): Encoder | undefined => builtIn.get(oid);
 
+/** Inside a type that the catalog told of, JSON is copied only when it is some: the type may have changed since. */
+const insideMade: ReadonlyMap<number, Encoder> = new Map([
+  [114, checkedJson],
+  [3802, checkedJson],
+  [199, array(checkedJson)],
+  [3807, array(checkedJson)],
+]);
+
 /** Deeper nesting of types than this is shown as text. */
 const NESTING_MAX = 16;
 
 /** The encoder of a type, from shapes the catalog told; a type without a shape is shown as text. */
 export function encoderOf(oid: number, shapes: ReadonlyMap<number, TypeShape>, depth = 0): Encoder {
-  const known = builtIn.get(oid);
+  const known = (depth > 0 ? insideMade.get(oid) : undefined) ?? builtIn.get(oid);
   if (known !== undefined) return known;
   const shape = shapes.get(oid);
   if (shape === undefined || depth > NESTING_MAX) return text;

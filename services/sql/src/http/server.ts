@@ -22,6 +22,7 @@ export interface ServerOptions {
 }
 
 const PATH = '/api/sql';
+const DROPPED_BYTES_MAX = 1_048_576;
 const buckets = Array.from({ length: 17 }, (_, power) => 0.000128 * 2 ** power);
 
 export function createListener({ runner, verify, log, metrics }: ServerOptions): RequestListener {
@@ -67,8 +68,9 @@ export function createListener({ runner, verify, log, metrics }: ServerOptions):
     if (failure.code === 'INTERNAL') log.error({ err: failure.cause ?? failure, requestId }, 'request failed');
     else if (failure.cause !== undefined) log.warn({ err: failure.cause, code: failure.code, requestId }, 'request refused');
     const { status, headers, body } = present(failure, requestId);
-    // What is left of the body is not going to be read.
-    if (!request.complete) response.setHeader('connection', 'close');
+    // A short rest of the body is read and dropped; for a long one the connection is not worth it.
+    if (!request.complete && !(Number(request.headers['content-length']) <= DROPPED_BYTES_MAX))
+      response.setHeader('connection', 'close');
     response.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
   };
   return (request, response) => void answer(request, response, routeOf(request.url));

@@ -28,7 +28,8 @@ export async function openGrammar({ timeoutMs = 5_000 }: GrammarOptions = {}): P
   let rememberedCharacters = 0;
 
   const remember = (text: string, verdict: Verdict): Verdict => {
-    if (text.length > SHORT_CHARACTERS) return verdict;
+    // That a text could not be judged says something of the moment, not of the text.
+    if (text.length > SHORT_CHARACTERS || verdict.kind === 'unjudged') return verdict;
     if (remembered.size >= REMEMBERED_MAX || rememberedCharacters > REMEMBERED_CHARACTERS_MAX) {
       remembered.clear();
       rememberedCharacters = 0;

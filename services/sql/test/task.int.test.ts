@@ -1,0 +1,38 @@
+/** What a task does with what the grammar never lets through. */
+import { tmpdir } from 'node:os';
+import { expect } from 'vitest';
+
+import type { Catalog } from '../src/domain/ports.ts';
+import { openConnection } from '../src/stores/connection.pg.ts';
+import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
+import { Task } from '../src/stores/task.pg.ts';
+import { extendedQuery, simpleQuery } from '../src/stores/wire.pg.ts';
+import { sqlTest as test } from './sql-test.ts';
+
+const catalog: Catalog = { shapes: async () => new Map(), names: async () => new Map() };
+const limits = { requestMs: 60_000, resultBytes: 1_048_576, spoolBytes: 65_536, spoolFolder: tmpdir() };
+
+/** The copy protocol has no end that this API could wait for: without this, the request would hang. */
+test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy task_t from stdin; select 2'])(
+  '%s ends its session',
+  async (statement, { database, alice }) => {
+    await database.query('drop table if exists task_t; create table task_t (a text)');
+    await database.query(`grant all on task_t to ${alice.name}`);
+    for (const bytes of [simpleQuery(`insert into task_t values ('lost'); ${statement}`), extendedQuery(statement, [])]) {
+      const connection = await openConnection({
+        databaseUrl: database.ownUrl,
+        role: alice.name,
+        password: alice.password,
+        statementTimeoutMs: 10_000,
+      });
+      const task = new Task({ limits, catalog, describeRows: createDescribeRows(catalog) });
+      task.begin(connection);
+      await (bytes[0] === 0x51 ? task.simple(bytes, new Map(), true) : task.extended(bytes, true));
+      expect(task.isOver).toBe(true);
+      const answer = await task.finish();
+      expect(answer.whole?.toString()).toMatch(/"error":\{"message":"(unsupported via this API: COPY|cannot insert multiple)/);
+      connection.destroy();
+      expect(await connection.clean()).toBe(false);
+    }
+  },
+);
