@@ -98,7 +98,9 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
     const words = ['CREATE TABLE things (a int)', 'INSERT INTO things VALUES (1)', 'SELECT a FROM a_writer.things'];
     expect(await person('writer', ...words)).toBe('ok');
     expect(await whereIs('things')).toEqual([{ schema: 'a_writer', owner: 'a_writer' }]);
-    expect(await person('writer', 'SELECT 1 AS a INTO others', 'CREATE VIEW of_others AS TABLE others', 'TABLE of_others')).toBe('ok');
+    expect(await person('writer', 'SELECT 1 AS a INTO others', 'CREATE VIEW of_others AS TABLE others', 'TABLE of_others')).toBe(
+      'ok',
+    );
     expect(await whereIs('of_others')).toEqual([{ schema: 'a_writer', owner: 'a_writer' }]);
     expect(await person('admin', 'TABLE a_writer.things')).toBe('42501');
   });
@@ -117,7 +119,9 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
       'GRANT postern_writer TO idle_writer',
     ]);
     expect(await ask('idle_writer', 'secret', 'app', ['SELECT 1'])).toBe('ok');
-    expect(await superuser("SELECT nspname FROM pg_namespace WHERE nspname ~ '^(a|idle)_' AND nspname <> 'a_writer'")).toEqual([]);
+    expect(await superuser("SELECT nspname FROM pg_namespace WHERE nspname ~ '^(a|idle)_' AND nspname <> 'a_writer'")).toEqual(
+      [],
+    );
     expect(await ask('postern_auth', 'auth-1', 'postern', ['DROP ROLE idle_writer'])).toBe('ok');
   });
 
