@@ -34,7 +34,9 @@ export function listenerAddresses(text: string): readonly ListenerAddress[] {
   return Object.entries(document.data?.http ?? {}).flatMap(([name, { addr }]) => {
     const colon = addr.lastIndexOf(':');
     const port = Number(addr.slice(colon + 1));
-    return colon === -1 || !Number.isInteger(port) || port < 0 || port > 65_535 ? [] : [{ name, host: addr.slice(0, colon), port }];
+    return colon === -1 || !Number.isInteger(port) || port < 0 || port > 65_535
+      ? []
+      : [{ name, host: addr.slice(0, colon), port }];
   });
 }
 

@@ -34,8 +34,8 @@ export type ParsedConfig<S extends Settings> =
   | { readonly kind: 'config'; readonly config: Config<S> }
   | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] };
 
-/** Rules across settings: the mistakes, as sentences. */
-export type Refine<S extends Settings> = (config: Config<S>) => readonly string[];
+/** Rules across settings: the mistakes, as sentences. A setting that is itself mistaken is absent, so that its rules wait. */
+export type Refine<S extends Settings> = (config: Partial<Config<S>>) => readonly string[];
 
 /** Reads all settings and reports all mistakes at once; a value is never repeated in a mistake. */
 export function parseConfig<S extends Settings>(settings: S, environment: Environment, refine?: Refine<S>): ParsedConfig<S> {
@@ -60,7 +60,7 @@ export function parseConfig<S extends Settings>(settings: S, environment: Enviro
   }
   // Every key was parsed by its own schema, or there is a mistake.
   const config = Object.freeze(values) as Config<S>;
-  if (mistakes.length === 0 && refine !== undefined) mistakes.push(...refine(config));
+  mistakes.push(...(refine?.(config) ?? []));
   return mistakes.length === 0 ? { kind: 'config', config } : { kind: 'mistakes', mistakes };
 }
 

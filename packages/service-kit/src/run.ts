@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { Registry, collectDefaultMetrics } from 'prom-client';
 
+import { beforeExit } from './before-exit.ts';
 import type { Config, Refine, Settings } from './config.ts';
 import { helpText, parseConfig } from './config.ts';
 import { createLogger } from './log.ts';
@@ -23,6 +24,8 @@ export interface RunOptions<S extends Settings> {
 
 /** Exit status for a configuration that cannot be used (sysexits `EX_CONFIG`). */
 const EXIT_CONFIG = 78;
+
+const BEFORE_EXIT_MS = 2_000;
 
 /**
  * Runs a service as a process: `--help` prints its settings; bad settings print every mistake and exit 78; SIGTERM or
@@ -76,6 +79,7 @@ export async function runService<S extends Settings & typeof sharedSettings>(
     expiry(shared.drainTimeoutMs),
   ]);
   log.info({ outcome }, 'stopped');
+  await Promise.race([Promise.allSettled(beforeExit.map((send) => send())), expiry(BEFORE_EXIT_MS)]);
   process.exit(outcome === 'failed' ? 1 : 0);
 }
 

@@ -1,13 +1,27 @@
 /** Settings that every service has, spread into its own table. */
+import { accessSync, constants } from 'node:fs';
 import { z } from 'zod';
 
 import { setting } from './config.ts';
+
+function isReadable(file: string): boolean {
+  try {
+    accessSync(file, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 const port = z.coerce.number().int().min(0).max(65_535);
 
 export const sharedSettings = {
   natsUrl: setting('NATS_URL', z.url().default('nats://127.0.0.1:4222'), 'Where the bus is'),
-  natsCredsFile: setting('NATS_CREDS_FILE', z.string(), "The service's own NATS creds file (operator mode)"),
+  natsCredsFile: setting(
+    'NATS_CREDS_FILE',
+    z.string().refine(isReadable, 'names a file that cannot be read'),
+    "The service's own NATS creds file (operator mode)",
+  ),
   logLevel: setting(
     'LOG_LEVEL',
     z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),

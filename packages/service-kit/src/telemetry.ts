@@ -2,6 +2,8 @@
  * Traces and metrics over OTLP, for `node --import @postern/service-kit/telemetry`. Off, and nothing is loaded, unless
  * `OTEL_EXPORTER_OTLP_ENDPOINT` (or the signal's own variable) is set and `OTEL_SDK_DISABLED` is not `true`.
  */
+import { beforeExit } from './before-exit.ts';
+
 const configured =
   process.env['OTEL_SDK_DISABLED'] !== 'true' &&
   ['', 'TRACES_', 'METRICS_'].some((signal) => process.env[`OTEL_EXPORTER_OTLP_${signal}ENDPOINT`] !== undefined);
@@ -25,7 +27,5 @@ if (configured) {
     ],
   });
   sdk.start();
-  process.once('beforeExit', () => void sdk.shutdown());
+  beforeExit.push(() => sdk.shutdown());
 }
-
-export {};

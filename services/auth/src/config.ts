@@ -98,9 +98,9 @@ export const settings = {
 /** What is wrong with settings that are each well formed. */
 export const refine: Refine<typeof settings> = ({ firstAdminName, firstAdminPassword, firstAdminKey }) => {
   const mistakes: string[] = [];
-  const verdict = judgeName(firstAdminName);
+  const verdict = firstAdminName === undefined ? 'fine' : judgeName(firstAdminName);
   if (verdict !== 'fine') mistakes.push(`AUTH_FIRST_ADMIN_NAME: the name is ${verdict}`);
-  const password = firstAdminPassword === undefined ? undefined : passwordMistake(firstAdminName, firstAdminPassword);
+  const password = firstAdminPassword === undefined ? undefined : passwordMistake(firstAdminName ?? '', firstAdminPassword);
   if (password !== undefined) mistakes.push(`AUTH_FIRST_ADMIN_PASSWORD: ${password}`);
   if (firstAdminKey !== undefined && parseApiKey(firstAdminKey) === undefined) {
     mistakes.push('AUTH_FIRST_ADMIN_KEY: must be pst_, 8 letters or digits, _, and 43 characters of base64url');

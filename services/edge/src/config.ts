@@ -120,7 +120,8 @@ export function keyPairOf({ tlsCertFile, tlsKeyFile }: KeyPairFiles): KeyPair | 
 
 export const refine: Refine<typeof settings> = ({ listenersFile, tlsCertFile, tlsKeyFile, headMs, requestMs }) => {
   const mistakes: string[] = [];
-  if (headMs > requestMs) mistakes.push('EDGE_HEAD_TIMEOUT_MS: must not be longer than EDGE_REQUEST_TIMEOUT_MS');
+  if (headMs !== undefined && requestMs !== undefined && headMs > requestMs)
+    mistakes.push('EDGE_HEAD_TIMEOUT_MS: must not be longer than EDGE_REQUEST_TIMEOUT_MS');
   const parsed = readListeners(listenersFile);
   if (parsed.kind === 'mistakes') {
     mistakes.push(...parsed.mistakes.map(({ pointer, message }) => `EDGE_LISTENERS_FILE ${pointer || '/'}: ${message}`));

@@ -28,4 +28,6 @@ export const settings = {
 };
 
 export const refine: Refine<typeof settings> = ({ idleSeconds, absoluteSeconds }) =>
-  idleSeconds > absoluteSeconds ? ['SESSION_IDLE_SECONDS: must not be more than SESSION_ABSOLUTE_SECONDS'] : [];
+  idleSeconds !== undefined && absoluteSeconds !== undefined && idleSeconds > absoluteSeconds
+    ? ['SESSION_IDLE_SECONDS: must not be more than SESSION_ABSOLUTE_SECONDS']
+    : [];

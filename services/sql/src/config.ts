@@ -1,4 +1,4 @@
-import type { Config } from '@postern/service-kit/config';
+import type { Refine } from '@postern/service-kit/config';
 import { secret, setting } from '@postern/service-kit/config';
 import { doorSettings, sharedSettings } from '@postern/service-kit/settings';
 import { tmpdir } from 'node:os';
@@ -46,11 +46,12 @@ export const settings = {
   poolIdleSeconds: setting('SQL_POOL_IDLE_SECONDS', count.default(60), 'Idle sessions are closed after this time'),
 };
 
-export function refine(config: Config<typeof settings>): string[] {
+/** A setting that is itself mistaken is absent; comparing with nothing is never a mistake. */
+export const refine: Refine<typeof settings> = ({ poolPerRoleMax, poolMax, requestTimeoutMs, statementTimeoutMs }) => {
   const mistakes: string[] = [];
-  if (config.poolPerRoleMax > config.poolMax) mistakes.push('SQL_POOL_PER_ROLE_MAX: must not exceed SQL_POOL_MAX');
-  if (config.requestTimeoutMs < config.statementTimeoutMs) {
+  if ((poolPerRoleMax ?? NaN) > (poolMax ?? NaN)) mistakes.push('SQL_POOL_PER_ROLE_MAX: must not exceed SQL_POOL_MAX');
+  if ((requestTimeoutMs ?? NaN) < (statementTimeoutMs ?? NaN)) {
     mistakes.push('SQL_REQUEST_TIMEOUT_MS: must not be less than SQL_STATEMENT_TIMEOUT_MS');
   }
   return mistakes;
-}
+};
