@@ -121,6 +121,9 @@ export function natsConfig(operator: IssuedOperator, accounts: Readonly<Record<s
     `max_payload: ${MAX_PAYLOAD_BYTES}`,
     'max_connections: 4096',
     'write_deadline: "5s"',
+    // A member of a queue group that has stopped answering gets no more calls after some seconds.
+    'ping_interval: "2s"',
+    'ping_max: 2',
     '',
   ].join('\n');
 }

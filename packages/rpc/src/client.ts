@@ -34,7 +34,8 @@ interface ClientOptions {
  * A typed client of a service on the bus.
  *
  * A declared failure arrives as a `Failure` of that code. Nobody serving is `UNAVAILABLE`, no answer in time is `TIMEOUT`,
- * an answer that does not fit is `INTERNAL`. Only idempotent procedures are tried again, only after `UNAVAILABLE`.
+ * an answer that does not fit is `INTERNAL`. Only idempotent procedures are tried again: after `UNAVAILABLE`, and once after half of the
+ * time without an answer, since the replica that was asked may have stopped while another has not.
  */
 export function createClient<S extends Service>(bus: NatsConnection, service: S, options: ClientOptions = {}): Client<S> {
   const histogram = options.metrics === undefined ? undefined : callHistogram(options.metrics, 'client');
@@ -69,10 +70,17 @@ async function callWithRetry(
   const deadline = performance.now() + Math.min(procedure.timeoutMs, options.remainingMs ?? Infinity);
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await callOnce(bus, subject, procedure, request, { ...options, remainingMs: deadline - performance.now() });
+      const remainingMs = deadline - performance.now();
+      const isPatient = !procedure.idempotent || attempt > 0;
+      return await callOnce(bus, subject, procedure, request, {
+        ...options,
+        remainingMs: isPatient ? remainingMs : remainingMs / 2,
+      });
     } catch (error) {
       const pause = RETRY_PAUSES_MS[attempt];
-      if (!procedure.idempotent || !isFailure(error, 'UNAVAILABLE') || pause === undefined) throw error;
+      if (!procedure.idempotent || pause === undefined || options.signal?.aborted === true) throw error;
+      if (isFailure(error, 'TIMEOUT') && attempt === 0) continue;
+      if (!isFailure(error, 'UNAVAILABLE')) throw error;
       const jittered = pause * (0.5 + Math.random());
       if (performance.now() + jittered >= deadline) throw error;
       await untilAborted(delay(jittered), options.signal);

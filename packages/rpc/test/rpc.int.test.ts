@@ -6,6 +6,7 @@ import type { Session } from '@postern/contracts/session';
 import { busTest, connectAs, serveOptions, serveStub } from '@postern/testkit/bus-test';
 import { eventually } from '@postern/testkit/eventually';
 import { startOwnNats } from '@postern/testkit/own-nats';
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
@@ -22,6 +23,7 @@ const alice: Principal = {
   scopes: ['role:reader'],
   method: 'password',
   expiresAt: 0,
+  epoch: 0,
 };
 
 const session: Session = { id: 'session-0001', createdAt: 1, lastActivityAt: 2, expiresAt: 3, client: '127.0.0.1' };
@@ -140,9 +142,9 @@ busTest('no answer in time is TIMEOUT, and the handler is told that nobody waits
   const told = Promise.withResolvers<void>();
   const handlers = auth({
     verifyPassword: async (_request, call) => {
-      call.signal.addEventListener('abort', () => told.resolve());
-      await told.promise;
-      return alice;
+      await once(call.signal, 'abort');
+      told.resolve();
+      throw new Error('broken off');
     },
   });
   await using _stub = serveStub(await bus('auth'), authService, handlers);
@@ -151,6 +153,25 @@ busTest('no answer in time is TIMEOUT, and the handler is told that nobody waits
   await expect(call).rejects.toMatchObject({ code: 'TIMEOUT' });
   await told.promise;
 });
+
+busTest(
+  'an idempotent call that the replica it was given to does not answer is asked once more, another one is not',
+  async ({ bus }) => {
+    const calls = { authenticate: 0, login: 0 };
+    const never = Promise.withResolvers<never>();
+    const handlers = sessions({
+      authenticate: async () => ((calls.authenticate += 1) === 1 ? never.promise : alice),
+      login: async () => ((calls.login += 1) === 1 ? never.promise : opened),
+    });
+    const stub = serveStub(await bus('session'), sessionService, handlers);
+    const client = createClient(await bus('edge'), sessionService);
+    await expect(client.authenticate(attempt, { remainingMs: 400 })).resolves.toMatchObject({ name: 'alice' });
+    await expect(client.login(attempt, { remainingMs: 200 })).rejects.toMatchObject({ code: 'TIMEOUT' });
+    expect(calls).toEqual({ authenticate: 2, login: 1 });
+    never.reject(new Error('the test is over'));
+    await stub[Symbol.asyncDispose]();
+  },
+);
 
 busTest('a caller that goes away stops waiting at once', async ({ bus }) => {
   const arrived = Promise.withResolvers<void>();
