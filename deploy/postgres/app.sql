@@ -51,3 +51,24 @@ CREATE EVENT TRIGGER postern_own_schema ON ddl_command_start
     'CREATE TEXT SEARCH DICTIONARY', 'CREATE TYPE', 'CREATE VIEW', 'SELECT INTO'
   )
   EXECUTE FUNCTION postern.own_schema();
+
+-- A reader keeps nothing. PostgreSQL lets everybody make large objects and write to its log; what of it there is depends on the
+-- version. Those that read and write the server's own files stay with superusers.
+DO $$
+DECLARE
+  callable record;
+BEGIN
+  FOR callable IN
+    SELECT oid::regprocedure AS signature, proname FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN (
+      'lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lowrite', 'lo_truncate', 'lo_truncate64', 'lo_unlink',
+      'lo_import', 'lo_export', 'pg_logical_emit_message'
+    )
+  LOOP
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, postern_reader', callable.signature);
+    IF callable.proname NOT IN ('lo_import', 'lo_export', 'pg_logical_emit_message') THEN
+      EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO postern_writer, app_owner', callable.signature);
+    END IF;
+  END LOOP;
+END
+$$;

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import type { Cluster } from './clusters.ts';
 import { findClusters } from './clusters.ts';
+import { isReviewed } from './reviewed-functions.ts';
 
 const logins = { app_owner: 'owner-1', postern_auth: 'auth-1', postern_sql: 'sql-1' };
 
@@ -61,6 +62,17 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
     ['reader', "INSERT INTO items (name) VALUES ('x')", '42501'],
     ['reader', 'CREATE TABLE public.mine ()', '42501'],
     ['reader', 'SELECT * FROM pg_authid', '42501'],
+    ['reader', 'SELECT lo_create(0)', '42501'],
+    ['reader', 'SELECT lo_creat(-1)', '42501'],
+    ['reader', "SELECT lo_from_bytea(0, 'kept')", '42501'],
+    ['reader', "SELECT pg_logical_emit_message(false, 'kept', 'kept')", '42501'],
+    ['reader', "SELECT pg_logical_emit_message(true, 'kept', 'kept'::bytea)", '42501'],
+    ['writer', "SELECT lo_unlink(lo_from_bytea(0, 'kept'))", 'ok'],
+    ['writer', "SELECT pg_logical_emit_message(false, 'kept', 'kept')", '42501'],
+    ['writer', "SELECT lo_import('/etc/passwd')", '42501'],
+    ['admin', "SELECT pg_logical_emit_message(false, 'kept', 'kept')", '42501'],
+    ['admin', "SELECT lo_import('/etc/passwd')", '42501'],
+    ['agent', 'SELECT lo_create(0)', '42501'],
     ['writer', "INSERT INTO items (name) VALUES ('x')", 'ok'],
     ['writer', "UPDATE items SET name = 'y'", 'ok'],
     ['writer', 'DELETE FROM items', 'ok'],
@@ -157,6 +169,19 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
     expect(await whereIs('sprung')).toEqual([]);
     // The trap is sound: it springs for the writer, as the writer.
     expect(await person('writer', "SELECT lower('ABC'::varchar)")).toBe('42501');
+  });
+
+  /** Each new version of PostgreSQL brings functions; one that writes would let a reader keep something. */
+  test('every function with effects that a reader may call was looked at (imm-071)', async () => {
+    const callable = await superuser(
+      `SELECT DISTINCT proname AS name FROM pg_proc
+       WHERE provolatile = 'v' AND has_function_privilege('a_reader', oid, 'EXECUTE')
+         AND has_schema_privilege('a_reader', pronamespace, 'USAGE')
+         AND prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+         AND NOT 'internal'::regtype = ANY (proargtypes::oid[]) ORDER BY 1`,
+    );
+    expect(callable.length).toBeGreaterThan(50);
+    expect(callable.map(({ name }) => String(name)).filter((name) => !isReviewed(name))).toEqual([]);
   });
 
   test('set-up takes back what an earlier one gave', async () => {
