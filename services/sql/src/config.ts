@@ -36,7 +36,7 @@ export const settings = {
   ),
   requestTimeoutMs: setting(
     'SQL_REQUEST_TIMEOUT_MS',
-    count.default(600_000),
+    count.default(320_000),
     'Longest time of a whole request, whatever its session sets',
   ),
   poolPerRoleMax: setting('SQL_POOL_PER_ROLE_MAX', count.default(10), 'Most sessions of one role'),
