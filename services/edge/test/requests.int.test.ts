@@ -313,6 +313,8 @@ test.for([
   ['a header that ends in a bare LF', `GET /api/me HTTP/1.1\r\nHost: edge\nX: y\r\n\r\n`],
   ['no version', 'GET /api/me\r\nHost: edge\r\n\r\n'],
   ['HTTP/0.9', 'GET /api/me\r\n\r\n'],
+  ['HTTP/0.9 with a version', 'GET /api/me HTTP/0.9\r\nHost: edge\r\n\r\n'],
+  ['HTTP/2.0', `POST /api/sql HTTP/2.0\r\nHost: edge\r\n${AUTHORIZATION}\r\n${JSON_TYPE}\r\nContent-Length: 2\r\n\r\n{}`],
   ['HTTP/1.2', 'GET /api/me HTTP/1.2\r\nHost: edge\r\n\r\n'],
   ['HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
   ['a space before the method', ' GET /api/me HTTP/1.1\r\nHost: edge\r\n\r\n'],
@@ -334,6 +336,31 @@ test('as many requests arrive as were accepted, pipelined or not', async ({ worl
   const { answers } = await sendRaw(world.port('password'), post() + post() + post(['Transfer-Encoding: chunked']), 3);
   expect(answers.map(({ status }) => status)).toEqual([200, 200, 400]);
   expect(world.sql.arrived.length).toBe(before + 2);
+});
+
+/** imm-009: what is refused ends its connection; what came with it may be the rest of it, and is nobody's request. */
+test.for([
+  ['an ambiguous message', rawRequest('GET / HTTP/1.1', ['Connection: x-postern-principal']), [400]],
+  ['one without a host', 'GET / HTTP/1.1\r\n\r\n', [400]],
+  ['one with a version that is none', 'GET / HTTP/0.9\r\nHost: edge\r\n\r\n', [400]],
+  ['a large body that nobody wanted', rawRequest('POST /api/sql HTTP/1.1', ['Content-Length: 70000'], 'x'.repeat(70_000)), [401]],
+  ['a refused one behind one that is served', post() + rawRequest('GET / HTTP/1.1', ['Connection: authorization']), [200, 400]],
+] as const)('what is pipelined behind %s is never executed', async ([_what, bytes, statuses], { world }) => {
+  world.sql.arrived.length = 0;
+  const { answers, closed } = await sendRaw(world.port('password'), bytes + post() + post(), 4);
+  expect([answers.map(({ status }) => status), closed]).toEqual([statuses, true]);
+  expect(world.sql.arrived.length).toBe(statuses.filter((status: number) => status === 200).length);
+});
+
+/** imm-009: nothing behind an answer that ends the connection, and that answer all the same. */
+test('bytes that are too many do not cost a request its answer', async ({ world }) => {
+  for (const bytes of ['x', '\r\nx', post(), 'x'.repeat(70_000)]) {
+    world.sql.arrived.length = 0;
+    const probe = await sendRaw(world.port('password'), rawRequest('GET /api/livez HTTP/1.1', ['Connection: close']) + bytes, 2);
+    expect([probe.answers.map(({ status }) => status), probe.closed]).toEqual([[200], true]);
+    const { answers, closed } = await sendRaw(world.port('password'), post(['Connection: close']) + bytes, 2);
+    expect([answers.map(({ status }) => status), closed, world.sql.arrived.length]).toEqual([[200], true, 1]);
+  }
 });
 
 test('noise after a request is answered after it, and never in the middle of it', async ({ world }) => {

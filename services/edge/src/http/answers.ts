@@ -8,6 +8,7 @@ import { presentProblem } from '@postern/service-kit/problem';
 import type { Logger } from 'pino';
 
 import type { Headers } from '../domain/cors.ts';
+import { endConnection } from './connection.ts';
 import type { Exchange } from './exchange.ts';
 
 const table = { ...authErrors, ...sessionErrors, ...edgeErrors };
@@ -34,7 +35,10 @@ export const text = (status: number, body: string, headers: Headers = []): Answe
 export function commonHeaders(exchange: Exchange, close: boolean): string[] {
   const flat = ['x-request-id', exchange.requestId, 'x-content-type-options', 'nosniff'];
   for (const [name, value] of exchange.always) flat.push(name, value);
-  if (close || exchange.entrance.isDraining()) flat.push('connection', 'close');
+  if (close || exchange.entrance.isDraining()) {
+    flat.push('connection', 'close');
+    endConnection(exchange);
+  }
   return flat;
 }
 

@@ -23,6 +23,8 @@ export interface Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly requestId: string;
+  /** Grows with every request. */
+  readonly order: number;
   readonly startedAtMs: number;
   head: Head;
   client: string;

@@ -14,6 +14,7 @@ import { policyOf } from '../domain/routes.ts';
 import { readTarget } from '../domain/targets.ts';
 import { send, sendError, sendFailure, text } from './answers.ts';
 import { clientOf, requestIdOf } from './client.ts';
+import { hasEnded, isTooLate } from './connection.ts';
 import type { Entrance, Exchange } from './exchange.ts';
 import { remember } from './exchange.ts';
 import type { Observe } from './observe.ts';
@@ -37,8 +38,11 @@ const CHALLENGE = [['www-authenticate', 'Basic realm=Postern']] as const;
 
 export function createGate(options: GateOptions): Gate {
   const { observe, serve, log } = options;
+  let order = 0;
   return (entrance, request, response, expectsContinue = false) => {
-    const exchange = openExchange(entrance, request, response, expectsContinue);
+    if (hasEnded(request)) return;
+    order += 1;
+    const exchange = openExchange({ entrance, request, response, order, expectsContinue });
     // A client that leaves in the middle of its body is told nothing; `close` says the rest.
     request.on('error', () => {});
     response.on('error', () => {});
@@ -46,23 +50,25 @@ export function createGate(options: GateOptions): Gate {
     observe(exchange);
     if (!isRouted) return;
     admit(exchange, options)
-      .then((admitted) => (admitted && !response.destroyed ? serve(exchange) : undefined))
+      .then((admitted) => (admitted && !response.destroyed && !isTooLate(exchange) ? serve(exchange) : undefined))
       .catch((error: unknown) => {
         sendError(exchange, error, log);
       });
   };
 }
 
-function openExchange(
-  entrance: Entrance,
-  request: IncomingMessage,
-  response: ServerResponse,
-  expectsContinue: boolean,
-): Exchange {
+function openExchange({
+  entrance,
+  request,
+  response,
+  order,
+  expectsContinue,
+}: Pick<Exchange, 'entrance' | 'request' | 'response' | 'order' | 'expectsContinue'>): Exchange {
   const exchange: Exchange = {
     entrance,
     request,
     response,
+    order,
     requestId: requestIdOf(entrance, request),
     startedAtMs: performance.now(),
     head: new Map(),

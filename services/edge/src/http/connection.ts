@@ -1,0 +1,18 @@
+/** Connections that end with an answer: what a client sends behind it is never looked at (imm-009). */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+
+import type { Exchange } from './exchange.ts';
+
+/** By the request whose answer ends it; one that came before it is still answered. */
+const ends = new WeakMap<Socket, number>();
+
+/** The answer of this exchange is the last one of its connection. */
+export function endConnection({ request: { socket }, order }: Exchange): void {
+  ends.set(socket, Math.min(order, ends.get(socket) ?? Infinity));
+}
+
+export const hasEnded = ({ socket }: IncomingMessage): boolean => ends.has(socket);
+
+/** Whether the answer of an earlier request has meanwhile ended the connection. */
+export const isTooLate = ({ request: { socket }, order }: Exchange): boolean => (ends.get(socket) ?? Infinity) < order;
