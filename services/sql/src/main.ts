@@ -47,6 +47,7 @@ await runService(
         waitMs: config.poolWaitMs,
         clock,
         logins: await createLogins(auth),
+        runaway: ({ role, processId, error }) => log.warn({ role, processId, err: error }, 'a backend could not be ended'),
       }),
     );
     const runner = createQueryRunner({

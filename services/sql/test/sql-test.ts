@@ -240,6 +240,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       clock,
       logins: await createLogins(client),
     }),
+      runaway: () => {},
   );
   const runner = createQueryRunner({
     sessions,

@@ -24,6 +24,7 @@ test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy
         role: alice.name,
         password: alice.password,
         statementTimeoutMs: 10_000,
+        runaway: () => {},
       });
       const task = new Task({ limits, catalog, describeRows: createDescribeRows(catalog) });
       task.begin(connection);
@@ -36,3 +37,21 @@ test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy
     }
   },
 );
+
+test('a result whose types cannot be looked up is an error, never another kind of value', async ({ database, alice }) => {
+  const silent: Catalog = { ...catalog, shapes: () => Promise.reject(new Error('away')) };
+  const connection = await openConnection({
+    databaseUrl: database.ownUrl,
+    role: alice.name,
+    password: alice.password,
+    statementTimeoutMs: 10_000,
+    runaway: () => {},
+  });
+  const task = new Task({ limits, catalog: silent, describeRows: createDescribeRows(silent) });
+  task.begin(connection);
+  await task.simple(simpleQuery('create type task_ct as (a int); select row(1)::task_ct; select pg_sleep(60)'), new Map(), true);
+  const answer = await task.finish();
+  expect(answer.whole?.toString()).toContain('"error":{"message":"could not look up the types of the result","code":"58000"');
+  expect(answer.whole?.toString()).not.toContain('"rows"');
+  connection.destroy();
+});

@@ -12,6 +12,14 @@ export interface ConnectOptions {
   readonly role: string;
   readonly password: string;
   readonly statementTimeoutMs: number;
+  /** A backend could not be ended: it goes on, and nothing here counts it any more. */
+  readonly runaway: (backend: Runaway) => void;
+}
+
+export interface Runaway {
+  readonly role: string;
+  readonly processId: number;
+  readonly error: unknown;
 }
 
 /** What hears the server's messages up to its next ReadyForQuery. */
@@ -25,6 +33,7 @@ export interface Exchange {
 const CONNECT_TIMEOUT_MS = 5_000;
 const CANCEL_TIMEOUT_MS = 2_000;
 const RESET_TIMEOUT_MS = 5_000;
+const TERMINATE_TIMEOUT_MS = 5_000;
 const READ_BYTES = 65_536;
 
 const READY = 0x5a;
@@ -117,27 +126,45 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
   const { stream } = client.connection;
   stream.removeAllListeners('data');
   reusing?.handOver();
-  return new Connection(stream, parameters, () => sendCancel({ host: client.host, port: client.port, ssl, ...key }));
+  return new Connection(stream, parameters, {
+    cancel: () => sendCancel({ host: client.host, port: client.port, ssl, ...key }),
+    terminate: async () => {
+      try {
+        await terminate(connectionString, key.processID);
+      } catch (error) {
+        options.runaway({ role: options.role, processId: key.processID, error });
+      }
+    },
+  });
+}
+
+/** What is done about a session from outside of it. */
+interface Signals {
+  /** Resolves when the server has sent the signal. */
+  cancel(): Promise<void>;
+  /** Resolves when the backend is gone, or cannot be ended. */
+  terminate(): Promise<void>;
 }
 
 export class Connection {
   readonly parameters: Map<string, string>;
   readonly #stream: Duplex;
-  readonly #sendCancel: () => Promise<void>;
+  readonly #signals: Signals;
   #exchange: Exchange | undefined;
   #status = IDLE;
   #isOpen = true;
   #isCanceled = false;
+  #isEnding = false;
   /** Answers to the reset that are still to come, and whether one of them was an error. */
   #resetsUnderWay = 0;
   #hasResetFailed = false;
   #isReset = true;
   #resetEnded: (() => void) | undefined;
 
-  constructor(stream: Duplex, parameters: Map<string, string>, cancel: () => Promise<void>) {
+  constructor(stream: Duplex, parameters: Map<string, string>, signals: Signals) {
     this.#stream = stream;
     this.parameters = parameters;
-    this.#sendCancel = cancel;
+    this.#signals = signals;
     stream.on('error', () => {});
     stream.on('close', () => this.#lost());
     if (stream.destroyed) this.#isOpen = false;
@@ -174,7 +201,18 @@ export class Connection {
   async cancel(): Promise<void> {
     if (!this.#isOpen) return;
     this.#isCanceled = true;
-    await this.#sendCancel();
+    await this.#signals.cancel();
+  }
+
+  /**
+   * Ends a backend that does not heed a cancel. Until it is gone the connection stays: a backend that works does not see
+   * that its client has left, and whoever counts connections would count one too few.
+   */
+  async terminate(): Promise<void> {
+    if (!this.#isOpen || this.#isEnding) return;
+    this.#isEnding = true;
+    await this.#signals.terminate();
+    this.destroy();
   }
 
   destroy(): void {
@@ -192,7 +230,7 @@ export class Connection {
 
   /** Whether the session is as new: no transaction, settings, locks, temporary tables, statements or channels. */
   async clean(): Promise<boolean> {
-    const timer = setTimeout(() => this.destroy(), RESET_TIMEOUT_MS);
+    const timer = setTimeout(() => void this.terminate(), RESET_TIMEOUT_MS);
     await this.#reset();
     clearTimeout(timer);
     const isClean = this.#isOpen && this.#isReset && !this.#isCanceled;
@@ -254,6 +292,23 @@ export class Connection {
     this.#exchange = undefined;
     exchange?.ended(true);
     this.#endReset();
+  }
+}
+
+/** A role may end its own sessions. */
+async function terminate(connectionString: string, processId: number): Promise<void> {
+  const client = new pg.Client({
+    connectionString,
+    application_name: 'postern',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: TERMINATE_TIMEOUT_MS,
+  });
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    await client.query('select pg_catalog.pg_terminate_backend($1, $2)', [processId, TERMINATE_TIMEOUT_MS]);
+  } finally {
+    client.connection.stream.destroy();
   }
 }
 

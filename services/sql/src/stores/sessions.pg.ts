@@ -6,7 +6,7 @@ import type { SqlError } from '../domain/entries.ts';
 import type { Lease, LendingLimits } from '../domain/lending.ts';
 import { createLending } from '../domain/lending.ts';
 import type { Caller, Clock, Logins } from '../domain/ports.ts';
-import type { Connection } from './connection.pg.ts';
+import type { Connection, Runaway } from './connection.pg.ts';
 import { openConnection } from './connection.pg.ts';
 
 export type Session =
@@ -30,6 +30,7 @@ export interface SessionsOptions {
   readonly waitMs: number;
   readonly clock: Clock;
   readonly logins: Logins;
+  readonly runaway: (backend: Runaway) => void;
 }
 
 /** A lent connection that has died in the meantime is passed over; more of them in a row mean the server is gone. */
@@ -39,10 +40,10 @@ const SWEEP_MS = 5_000;
 const PEOPLE_MAX = 50_000;
 
 export function createSessions(options: SessionsOptions): Sessions {
-  const { databaseUrl, statementTimeoutMs, logins } = options;
+  const { databaseUrl, statementTimeoutMs, logins, runaway } = options;
   const open = async (role: string, caller: Caller): Promise<Connection> => {
     const connect = async (): Promise<Connection> =>
-      openConnection({ databaseUrl, statementTimeoutMs, role, password: await logins.lend(caller) });
+      openConnection({ databaseUrl, statementTimeoutMs, runaway, role, password: await logins.lend(caller) });
     try {
       return await connect();
     } catch (error) {

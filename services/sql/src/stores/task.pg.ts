@@ -27,10 +27,12 @@ export interface TaskOptions {
 const NULL = Buffer.from('null');
 /** Once an answer is in a file, it goes there in pieces of this size. */
 const SPOOL_STEP_BYTES = 262_144;
-/** How long a canceled statement may take to end before its session is cut off. */
+/** How long a canceled statement may take to end before its session is ended. */
 const CANCEL_GRACE_MS = 5_000;
 /** What is kept of an error or notice that is larger than a message may be. */
 const CUT_BYTES = 65_536;
+/** The same when nobody waits for its answer any more. */
+const ABANDONED_GRACE_MS = 1_000;
 
 type Mode = 'simple' | 'extended' | 'probe' | 'setting';
 
@@ -387,7 +389,7 @@ export class Task implements Exchange {
     // The server finds no fault in the text but that it holds several statements, which is no fault here.
     if (this.#mode === 'probe' && this.#probed !== undefined && error.routine === 'exec_parse_message')
       return this.refuse(this.#probed);
-    const isCanceled = this.#stop !== undefined && (this.#isDiscarding || error.code === '57014');
+    const isCanceled = this.#stop !== undefined && (this.#isDiscarding || ENDED_BY_US.has(error.code));
     this.refuse(isCanceled && this.#stop !== undefined ? this.#stop : sqlError(error));
   }
 
@@ -444,7 +446,8 @@ export class Task implements Exchange {
   async #cancel(): Promise<void> {
     const connection = this.#connection;
     if (connection === undefined || this.#ended === undefined) return;
-    this.#grace ??= setTimeout(() => connection.destroy(), CANCEL_GRACE_MS);
+    clearTimeout(this.#grace);
+    this.#grace = setTimeout(() => void connection.terminate(), this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
     await connection.cancel();
   }
 
