@@ -301,15 +301,24 @@ async function terminate(connectionString: string, processId: number): Promise<v
     connectionString,
     application_name: 'postern',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    query_timeout: TERMINATE_TIMEOUT_MS,
+    query_timeout: TERMINATE_TIMEOUT_MS * 2,
   });
   client.on('error', () => {});
   try {
     await client.connect();
-    await client.query('select pg_catalog.pg_terminate_backend($1, $2)', [processId, TERMINATE_TIMEOUT_MS]);
+    // Waits for the end, and answers false if there is none.
+    const { rows } = await client.query<{ isGone: boolean }>('select pg_catalog.pg_terminate_backend($1, $2) as "isGone"', [
+      processId,
+      TERMINATE_TIMEOUT_MS,
+    ]);
+    if (rows[0]?.isGone !== true) throw new StillRunning('the backend has not ended in time');
   } finally {
     client.connection.stream.destroy();
   }
+}
+
+class StillRunning extends Error {
+  override readonly name = 'StillRunning';
 }
 
 interface CancelTarget {

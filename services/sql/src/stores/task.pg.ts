@@ -34,6 +34,9 @@ const CUT_BYTES = 65_536;
 /** The same when nobody waits for its answer any more. */
 const ABANDONED_GRACE_MS = 1_000;
 
+/** What the server says when it was asked to cancel a statement, and when to end a session. */
+const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
+
 type Mode = 'simple' | 'extended' | 'probe' | 'setting';
 
 const NO_CHANGES: ReadonlyMap<number, SettingChange> = new Map();
