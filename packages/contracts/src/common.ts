@@ -27,6 +27,8 @@ export const Principal = z.object({
   tokenId: z.string().exactOptional(),
   /** Unix seconds at which the credential itself ends; 0 if it has no end. */
   expiresAt: z.number().int().nonnegative(),
+  /** The epoch of the person's credentials in which this was proved; one of an earlier epoch is signed no more. */
+  epoch: z.number().int().nonnegative().default(0),
 });
 
 /** The header that carries the signed assertion between the edge and a service. */

@@ -4,7 +4,7 @@ import { PRINCIPAL_HEADER } from '@postern/contracts/common';
 import { eventually } from '@postern/testkit/eventually';
 import { expect } from 'vitest';
 
-import type { Ask, Replica, World } from './world.ts';
+import type { Answer, Ask, Replica, World } from './world.ts';
 import { ADMIN_PASSWORD, ask, worldTest } from './world.ts';
 
 const anyString: unknown = expect.any(String);
@@ -313,6 +313,42 @@ worldTest(
     expect(Number(limited.headers.get('retry-after'))).toBeGreaterThan(0);
   },
 );
+
+worldTest('a session that heard nothing of a new password, or of a ban, is signed no more; a key still is', async ({ world }) => {
+  const { replica, asAdmin, asPerson, person } = await people(world);
+  const [first, second] = [`${person.name} has one`, 'and now another one'];
+  world.secrets.add(second);
+  const made = (await asPerson('POST', '/api/keys', { name: 'laptop' })).body;
+  const keyed = await world.edge.verifyApiKey({ key: String(made['key']) });
+  const path = `/api/people/${person.name}`;
+  const steps: readonly (readonly [string, (asSession: Ask) => Promise<Answer>])[] = [
+    [first, () => asAdmin('PATCH', path, { password: first })],
+    [first, (asSession) => asSession('PATCH', '/api/me', { currentPassword: first, newPassword: second })],
+    [
+      second,
+      async () => {
+        await asAdmin('PATCH', path, { disabled: true });
+        return asAdmin('PATCH', path, { disabled: false });
+      },
+    ],
+  ];
+  for (const [password, change] of steps) {
+    // As a replica of the session service keeps it, and hands it out for days, if the event never reaches it.
+    const proved = await world.session.verifyPassword({ name: person.name, password });
+    const session: Principal = { ...proved, method: 'session', sessionId: 'kept' };
+    const { assertion } = await world.edge.mint({ principal: session, audience: 'auth' });
+    world.secrets.add(assertion);
+    expect((await change(world.as(replica, session))).status).toBeLessThan(300);
+    for (const audience of ['sql', 'auth'] as const) {
+      await expect(world.edge.mint({ principal: session, audience })).rejects.toMatchObject({ code: 'ASSERTION_INVALID' });
+    }
+    const late = await ask(`${replica.origin}/api/me`, 'GET', { [PRINCIPAL_HEADER]: assertion });
+    expect([late.status, late.body['code']]).toEqual([401, 'ASSERTION_INVALID']);
+    await world.edge.mint({ principal: keyed, audience: 'sql' });
+  }
+  expect((await asAdmin('DELETE', `/api/keys/${String(made['id'])}`)).status).toBe(204);
+  await expect(world.edge.mint({ principal: keyed, audience: 'sql' })).rejects.toMatchObject({ code: 'ASSERTION_INVALID' });
+});
 
 worldTest('somebody who is gone since the assertion was signed is refused', async ({ world }) => {
   const { replica, asAdmin, person } = await people(world);

@@ -66,10 +66,10 @@ const queries = (state: () => State): DirectoryQueries => ({
     if ([...people.values()].some(({ name }) => name === person.name)) throw new Error('the name is there');
     people.set(person.id, person);
   },
-  async updatePerson({ id, roles, passwordHash, sealedLogin, disabled, updatedAt }) {
+  async updatePerson({ id, roles, passwordHash, sealedLogin, disabled, epoch, updatedAt }) {
     const { people } = state();
     const known = people.get(id);
-    if (known !== undefined) people.set(id, { ...known, roles, passwordHash, sealedLogin, disabled, updatedAt });
+    if (known !== undefined) people.set(id, { ...known, roles, passwordHash, sealedLogin, disabled, epoch, updatedAt });
   },
   async replacePasswordHash(id, { from, to }) {
     const { people } = state();
@@ -124,7 +124,7 @@ const queries = (state: () => State): DirectoryQueries => ({
     const { people, keys } = state();
     const person = people.get(personId);
     if (person === undefined) return undefined;
-    const { disabled, roles } = person;
-    return { person: { disabled, roles }, keyExists: keyId === undefined || keys.get(keyId)?.personId === personId };
+    const { disabled, epoch, roles } = person;
+    return { person: { disabled, epoch, roles }, keyExists: keyId === undefined || keys.get(keyId)?.personId === personId };
   },
 });

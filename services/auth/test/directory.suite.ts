@@ -16,12 +16,13 @@ export const aPerson = (given: Partial<Person> = {}): Person => ({
   passwordHash: null,
   sealedLogin: null,
   disabled: false,
+  epoch: 0,
   createdAt: 1_700_000_000_000,
   updatedAt: 1_700_000_000_000,
   ...given,
 });
 
-const aKey = (personId: string, given: Partial<ApiKey> = {}): ApiKey => ({
+export const aKey = (personId: string, given: Partial<ApiKey> = {}): ApiKey => ({
   id: randomBytes(4).toString('hex'),
   personId,
   name: 'laptop',
@@ -42,6 +43,7 @@ export function directorySuite(test: DirectoryTest): void {
       roles: ['admin', 'writer'],
       passwordHash: 'hash',
       sealedLogin: 'sealed',
+      epoch: 3,
       name: 'Ünïcode@example.com',
     });
     await directory.insertPerson(person);
@@ -79,6 +81,7 @@ export function directorySuite(test: DirectoryTest): void {
       ...person,
       roles: ['admin' as const],
       disabled: true,
+      epoch: 1,
       passwordHash: 'new',
       sealedLogin: 's',
       updatedAt: 1_800_000_000_000,
@@ -150,11 +153,11 @@ export function directorySuite(test: DirectoryTest): void {
 
   test('standing says whether person and key are there', async (opened) => {
     const directory = opened.at(soon);
-    const [person, other] = [aPerson({ roles: ['writer'] }), aPerson()];
+    const [person, other] = [aPerson({ roles: ['writer'], epoch: 2 }), aPerson()];
     await directory.insertPerson(person);
     await directory.insertPerson(other);
     await directory.insertKey(aKey(other.id, { id: 'dddddddd' }));
-    const standing = { person: { disabled: false, roles: ['writer'] } };
+    const standing = { person: { disabled: false, epoch: 2, roles: ['writer'] } };
     expect(await directory.standing(person.id, undefined)).toEqual({ ...standing, keyExists: true });
     expect(await directory.standing(person.id, 'dddddddd')).toEqual({ ...standing, keyExists: false });
     expect(await directory.standing(randomUUID(), undefined)).toBeUndefined();

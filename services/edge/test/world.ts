@@ -108,6 +108,7 @@ export class StubMesh {
       scopes: ['role:writer'],
       method: 'password',
       expiresAt: 0,
+      epoch: 0,
       ...changes,
     };
   }

@@ -12,6 +12,7 @@ export const somebody = (changes: Partial<Principal> = {}): Principal => {
     scopes: ['role:reader'],
     method: 'password',
     expiresAt: 0,
+    epoch: 0,
     ...changes,
   };
 };

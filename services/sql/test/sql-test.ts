@@ -159,6 +159,7 @@ const principalOf = (role: string): Principal => ({
   scopes: ['role:writer'],
   method: 'password',
   expiresAt: 0,
+  epoch: 0,
 });
 
 export function loginUrl(url: string, role: string, password: string): string {

@@ -24,6 +24,7 @@ const principal: Principal = {
   scopes: ['role:reader'],
   method: 'password',
   expiresAt: 0,
+  epoch: 0,
 };
 const read = (part: string | undefined): unknown => JSON.parse(Buffer.from(part ?? '', 'base64url').toString());
 

@@ -43,6 +43,7 @@ export async function enrol(
     id,
     sealedLogin: logins.made ? vault.seal(secret, loginContext(given.name)) : null,
     disabled: false,
+    epoch: 0,
     createdAt: now,
     updatedAt: now,
   };

@@ -55,7 +55,14 @@ async function makeAdmin(
     const made = await enrol(tools, transaction, wish);
     return made.kind === 'made' ? made.person : undefined;
   }
-  const wanted: Person = { ...known, roles: ['admin'], passwordHash, disabled: false, updatedAt: tools.clock.now() };
+  const wanted: Person = {
+    ...known,
+    roles: ['admin'],
+    passwordHash,
+    disabled: false,
+    epoch: known.epoch + 1,
+    updatedAt: tools.clock.now(),
+  };
   const aligned = await alignLogin(tools, wanted, deadline);
   if (aligned.kind !== 'made') return undefined;
   await transaction.updatePerson(aligned.person);

@@ -9,7 +9,7 @@ import { ANONYMOUS_NAME, INTERNAL_NAMES, judgeName } from './names.ts';
 import type { PasswordDesk } from './password-desk.ts';
 import type { Deadline, Directory, DirectoryTransaction, ExternalIdentity, Person, Reporter, Revocations } from './ports.ts';
 import type { Proof } from './principals.ts';
-import { areScopesHeld, principalOf } from './principals.ts';
+import { areScopesHeld, isOfEpoch, principalOf } from './principals.ts';
 
 export interface IdentitiesOptions extends EnrolmentTools {
   readonly directory: Directory;
@@ -127,7 +127,7 @@ export function createIdentities(options: IdentitiesOptions) {
       const keyId = principal.method === 'apiKey' ? principal.tokenId : undefined;
       const standing = await directory.at(deadline).standing(principal.id, keyId);
       if (standing === undefined || standing.person.disabled || !standing.keyExists) return false;
-      return areScopesHeld(principal.scopes, standing.person.roles);
+      return isOfEpoch(principal, standing.person) && areScopesHeld(principal.scopes, standing.person.roles);
     },
 
     async lendLogin(deadline: Deadline, principal: Principal): Promise<Loan> {

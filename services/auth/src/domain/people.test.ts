@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 
 import { createMemoryDirectory } from '../../test/directory.memory.ts';
-import { aPerson } from '../../test/directory.suite.ts';
+import { aKey, aPerson } from '../../test/directory.suite.ts';
 import { createGate } from './gate.ts';
 import { createIdentities } from './identities.ts';
 import { createPasswordDesk } from './password-desk.ts';
@@ -79,6 +79,7 @@ const principalOf = (person: Person, ...roles: GroupRole[]): Principal => ({
   scopes: roles.map((role) => `role:${role}`),
   method: 'password',
   expiresAt: 0,
+  epoch: person.epoch,
 });
 
 test('who is admin is what the principal and the directory both say, as of now', async () => {
@@ -87,6 +88,7 @@ test('who is admin is what the principal and the directory both say, as of now',
   const reader = await add({ roles: ['reader'] });
   const gone = aPerson({ roles: ['admin'] });
   const disabled = await add({ roles: ['admin'], disabled: true });
+  const changed = await add({ roles: ['admin'], epoch: 1 });
   const judge = async (person: Person, ...roles: GroupRole[]) =>
     (await judgeActor(directory, soon, principalOf(person, ...roles)))?.isAdmin;
   expect(await judge(admin, 'admin')).toBe(true);
@@ -94,6 +96,7 @@ test('who is admin is what the principal and the directory both say, as of now',
   expect(await judge(reader, 'admin')).toBe(false);
   expect(await judge(gone, 'admin')).toBeUndefined();
   expect(await judge(disabled, 'admin')).toBeUndefined();
+  expect(await judge({ ...changed, epoch: 0 }, 'admin')).toBeUndefined();
 });
 
 test('a person whose login cannot be made is not made', async () => {
@@ -187,6 +190,45 @@ test('a principal stands as long as the person, the key and every role it speaks
   await directory.at(soon).updatePerson({ ...person, disabled: true });
   expect(await identities.isStanding(soon, principalOf(person))).toBe(false);
   expect(await identities.isStanding(soon, principalOf(aPerson()))).toBe(false);
+});
+
+test('what was proved before a password was changed, or before somebody was disabled, stands no more; a key does', async () => {
+  const { people, identities, add, directory } = await setUp();
+  const { id } = await add({ name: 'ada', roles: ['writer'], passwordHash: 'v1:the first password' });
+  await directory.at(soon).insertKey(aKey(id, { id: 'key' }));
+  const now = async () => (await directory.at(soon).personById(id)) ?? aPerson();
+  const byKey: Principal = { ...principalOf(await now(), 'writer'), method: 'apiKey', tokenId: 'key' };
+  const methods = ['password', 'session', 'oidc', 'trusted'] as const;
+  const standing = async (principal: Principal) =>
+    Promise.all(methods.map((method) => identities.isStanding(soon, { ...principal, method })));
+
+  const own = { currentPassword: 'the first password', newPassword: 'the second password' };
+  const steps = [
+    async () => people.change(soon, 'ada', { password: 'the first password' }),
+    async () => people.changeOwnPassword(soon, { person: await now(), principal: byKey, isAdmin: false }, own),
+    async () => {
+      await people.change(soon, 'ada', { disabled: true });
+      expect(await identities.isStanding(soon, byKey)).toBe(false);
+      return people.change(soon, 'ada', { disabled: false });
+    },
+  ];
+  for (const step of steps) {
+    const before = principalOf(await now(), 'writer');
+    expect((await step()).kind).toBe('done');
+    expect(await standing(before)).toEqual([false, false, false, false]);
+    expect(await standing(principalOf(await now(), 'writer'))).toEqual([true, true, true, true]);
+    expect(await identities.isStanding(soon, byKey)).toBe(true);
+  }
+});
+
+test('a change that leaves the credentials as they are, and a hash that is made anew, end no proof', async () => {
+  const { people, identities, add } = await setUp(plainHasher('v2'));
+  const person = await add({ name: 'ada', roles: ['writer'], passwordHash: 'v1:right password' });
+  const before = principalOf(person, 'writer');
+  await people.change(soon, 'ada', { roles: ['reader', 'writer'], disabled: false });
+  const again = await identities.verifyPassword(soon, 'ada', 'right password');
+  expect(again).toMatchObject({ kind: 'known', principal: { epoch: 0 } });
+  expect(await identities.isStanding(soon, before)).toBe(true);
 });
 
 test('the last admin stays admin even if an external issuer takes the group away', async () => {

@@ -9,7 +9,7 @@ import { judgeName } from './names.ts';
 import type { PasswordDesk } from './password-desk.ts';
 import { passwordMistake } from './passwords.ts';
 import type { Deadline, Directory, Page, Person, Reporter, Revocations } from './ports.ts';
-import { hasRole } from './principals.ts';
+import { hasRole, isOfEpoch } from './principals.ts';
 
 /** Who asks, as of now. */
 export interface Actor {
@@ -18,10 +18,10 @@ export interface Actor {
   readonly isAdmin: boolean;
 }
 
-/** Nobody, if the person was removed or disabled since the principal was signed; admin only if both say so. */
+/** Nobody, if the person was removed or disabled or has other credentials since the principal was signed; admin only if both say so. */
 export async function judgeActor(directory: Directory, deadline: Deadline, principal: Principal): Promise<Actor | undefined> {
   const person = await directory.at(deadline).personById(principal.id);
-  if (person === undefined || person.disabled) return undefined;
+  if (person === undefined || person.disabled || !isOfEpoch(principal, person)) return undefined;
   return { person, principal, isAdmin: hasRole(principal, 'admin') && person.roles.includes('admin') };
 }
 
@@ -102,11 +102,13 @@ export function createPeople(options: PeopleOptions) {
         const person = await transaction.personByName(name);
         if (person === undefined) return { kind: 'unknown' };
         if (hashed.value !== null && !ownsCredentials(person)) return { kind: 'unmanaged' };
+        const disabled = change.disabled ?? person.disabled;
         const wanted: Person = {
           ...person,
           passwordHash: hashed.value ?? person.passwordHash,
           roles: change.roles ?? person.roles,
-          disabled: change.disabled ?? person.disabled,
+          disabled,
+          epoch: hashed.value !== null || disabled !== person.disabled ? person.epoch + 1 : person.epoch,
           updatedAt: clock.now(),
         };
         if (countsAsAdmin(person) && !countsAsAdmin(wanted) && (await transaction.countAdmins()) <= 1)
@@ -161,7 +163,7 @@ export function createPeople(options: PeopleOptions) {
         const person = await transaction.personById(id);
         // Somebody changed it while the old one was being checked.
         if (person === undefined || person.disabled || person.passwordHash !== passwordHash) return { kind: 'refused' };
-        const wanted = { ...person, passwordHash: hashed.value, updatedAt: clock.now() };
+        const wanted = { ...person, passwordHash: hashed.value, epoch: person.epoch + 1, updatedAt: clock.now() };
         await transaction.updatePerson(wanted);
         return { kind: 'done', person: wanted };
       });

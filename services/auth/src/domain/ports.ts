@@ -24,6 +24,8 @@ export interface Person {
   /** The secret of the database login, sealed; null where logins are mapped, not made. */
   readonly sealedLogin: string | null;
   readonly disabled: boolean;
+  /** Raised by a change of the password, by disabling and by enabling: what was proved before counts no more. */
+  readonly epoch: number;
   readonly createdAt: number;
   readonly updatedAt: number;
 }
@@ -51,7 +53,7 @@ export interface Page {
 
 /** The question whether a principal still is what an assertion is about to say. */
 export interface Standing {
-  readonly person: Pick<Person, 'disabled' | 'roles'>;
+  readonly person: Pick<Person, 'disabled' | 'roles' | 'epoch'>;
   /** Whether the key is there; true if none was asked about. */
   readonly keyExists: boolean;
 }

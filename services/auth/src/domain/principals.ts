@@ -16,6 +16,7 @@ export function principalOf(person: Person, logins: DatabaseLogins, proof: Proof
     name: person.name,
     dbRole: logins.mapped(person.name)?.dbRole ?? person.name,
     scopes: scopesOf(person.roles),
+    epoch: person.epoch,
     ...proof,
   };
 }
@@ -29,6 +30,10 @@ export const areScopesHeld = (scopes: readonly string[], roles: readonly GroupRo
   const held = new Set(scopesOf(roles));
   return scopes.every((scope) => !scope.startsWith(SCOPE_PREFIX) || held.has(scope));
 };
+
+/** Whether what was proved is still a proof. A key is no password: it stands until it is revoked. */
+export const isOfEpoch = ({ method, epoch }: Principal, person: Pick<Person, 'epoch'>): boolean =>
+  method === 'apiKey' || epoch === person.epoch;
 
 export const hasRole = (principal: Pick<Principal, 'scopes'>, role: GroupRole): boolean =>
   principal.scopes.includes(`${SCOPE_PREFIX}${role}`);

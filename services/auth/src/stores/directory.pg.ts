@@ -16,6 +16,7 @@ const PersonRow = z.object({
   passwordHash: z.string().nullable(),
   sealedLogin: z.string().nullable(),
   disabled: z.boolean(),
+  epoch: z.number(),
   createdAt: Time,
   updatedAt: Time,
 });
@@ -30,12 +31,12 @@ const KeyRow = z.object({
   lastUsedAt: Time.nullable(),
 });
 
-const StandingRow = z.object({ disabled: z.boolean(), roles: z.array(GroupRole), keyExists: z.boolean() });
+const StandingRow = z.object({ disabled: z.boolean(), epoch: z.number(), roles: z.array(GroupRole), keyExists: z.boolean() });
 const CountRow = z.object({ count: z.coerce.number() });
 const IdentityRow = z.object({ issuer: z.string(), subject: z.string() });
 
 const PERSON = `p.id, p.name, p.kind, p.origin, p.roles, p.password_hash AS "passwordHash", p.sealed_login AS "sealedLogin",
-  p.disabled, p.created_at AS "createdAt", p.updated_at AS "updatedAt"`;
+  p.disabled, p.credential_epoch AS "epoch", p.created_at AS "createdAt", p.updated_at AS "updatedAt"`;
 const KEY = `k.id, k.person_id AS "personId", k.name, k.secret_hash AS "secretHash", k.created_at AS "createdAt",
   k.expires_at AS "expiresAt", k.last_used_at AS "lastUsedAt"`;
 
@@ -103,8 +104,9 @@ const peopleQueries = (query: Query): PeopleQueries => ({
   },
   async insertPerson(made) {
     await query(
-      `INSERT INTO auth.people (id, name, kind, origin, roles, password_hash, sealed_login, disabled, created_at, updated_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+      `INSERT INTO auth.people (id, name, kind, origin, roles, password_hash, sealed_login, disabled, credential_epoch,
+         created_at, updated_at)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
       [
         made.id,
         made.name,
@@ -114,15 +116,17 @@ const peopleQueries = (query: Query): PeopleQueries => ({
         made.passwordHash,
         made.sealedLogin,
         made.disabled,
+        made.epoch,
         new Date(made.createdAt),
         new Date(made.updatedAt),
       ],
     );
   },
-  async updatePerson({ id, roles, passwordHash, sealedLogin, disabled, updatedAt }) {
+  async updatePerson({ id, roles, passwordHash, sealedLogin, disabled, epoch, updatedAt }) {
     await query(
-      `UPDATE auth.people SET roles = $2, password_hash = $3, sealed_login = $4, disabled = $5, updated_at = $6 WHERE id = $1`,
-      [id, roles, passwordHash, sealedLogin, disabled, new Date(updatedAt)],
+      `UPDATE auth.people SET roles = $2, password_hash = $3, sealed_login = $4, disabled = $5, credential_epoch = $6,
+         updated_at = $7 WHERE id = $1`,
+      [id, roles, passwordHash, sealedLogin, disabled, epoch, new Date(updatedAt)],
     );
   },
   async replacePasswordHash(id, { from, to }) {
@@ -140,7 +144,7 @@ const peopleQueries = (query: Query): PeopleQueries => ({
   async standing(personId, keyId) {
     if (!UUID.test(personId)) return undefined;
     const rows = await query(
-      `SELECT disabled, roles, ($2::text IS NULL OR EXISTS (
+      `SELECT disabled, credential_epoch AS "epoch", roles, ($2::text IS NULL OR EXISTS (
          SELECT FROM auth.api_keys k WHERE k.id = $2 AND k.person_id = p.id)) AS "keyExists"
        FROM auth.people p WHERE id = $1`,
       [personId, keyId ?? null],

@@ -13,6 +13,7 @@ const principal = (changes: Partial<Principal> = {}): Principal => ({
   scopes: ['role:writer'],
   method: 'password',
   expiresAt: 0,
+  epoch: 0,
   ...changes,
 });
 
