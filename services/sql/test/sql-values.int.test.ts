@@ -133,6 +133,34 @@ test('composite types are objects, with their own types inside, also just after 
   expect(changed?.rows).toEqual([[{ id: '1', moment: '0.000', p: object.p, j: { a: 1 }, n: '7' }]]);
 });
 
+test('a composite type is shown as text while its own request changes it, and the answer is JSON', async ({ sql, alice }) => {
+  await sql.simple(alice, 'create type val_ct as (a int, b text, j jsonb)');
+  const value = `row('x"y', 'q', '{')::val_ct`;
+  const text = String.raw`("x""y",q,{)`;
+  const alter = 'alter type val_ct alter attribute a type text, alter attribute j type text';
+  const [, , , altered] = await sql.simple(alice, `begin; ${alter}; select ${value} as rolled; select ${value}; rollback`);
+  expect(altered?.rows).toEqual([[text]]);
+  const extended = await sql.extended(alice, ['begin'], [alter], [`select array[${value}]`], ['rollback']);
+  expect(extended[2]?.rows).toEqual([[[text]]]);
+  const before = await sql.simple(alice, `select row(1, 'q', '{}')::val_ct; alter type val_ct rename attribute a to renamed`);
+  expect(before[0]?.rows).toEqual([['(1,q,{})']]);
+  const [after] = await sql.simple(alice, `select row(1, 'q', '{}')::val_ct`);
+  expect(after?.rows).toEqual([[{ renamed: '1', b: 'q', j: {} }]]);
+});
+
+test('a composite type that a function is changing is shown as text', async ({ sql, alice }) => {
+  await sql.simple(
+    alice,
+    `create type val_deep as (a int, j jsonb);
+     create function val_change() returns int language plpgsql as $$ begin
+       alter type val_deep rename attribute a to changed; alter type val_deep alter attribute j type text; return 1; end $$`,
+  );
+  const entries = await sql.extended(alice, ['begin'], ['select val_change()'], [`select row(1, '{"a":')::val_deep`], ['rollback']);
+  expect(entries[2]?.rows).toEqual([[String.raw`(1,"{""a"":")`]]);
+  const [whole] = await sql.simple(alice, `select row(1, '{"a":1}')::val_deep`);
+  expect(whole?.rows).toEqual([[{ a: '1', j: { a: 1 } }]]);
+});
+
 test('a type that no other session can see yet is shown as text', async ({ sql, alice }) => {
   // Large enough to be on its way before the string ends, and with it the transaction that made the type.
   const rows = "select row(1)::val_fresh, repeat('x', 10000) from generate_series(1, 2)";

@@ -14,7 +14,7 @@ const MINUS = code('-');
 const ZERO = code('0');
 const POINT = code('.');
 const LOWER_U = code('u');
-const ESCAPED = new Set([...'"\\/bfnrt'].map(code));
+const ESCAPED = new Set(Buffer.from('"\\/bfnrt'));
 const WORDS = new Map(['true', 'false', 'null'].map((word) => [code(word), word]));
 
 /**

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import type { ParsedStatement, Verdict } from './statements.ts';
-import { judge, planExtended, planSimple, textFault } from './statements.ts';
+import { judge, mayHideTypes, planExtended, planSimple, textFault } from './statements.ts';
 
 const statement = (node: string, fields: unknown = {}, print = node): ParsedStatement => ({
   node,
@@ -61,15 +61,22 @@ test('the statements that change settings are known by their place', () => {
       [3, { name: 'a', values: ['-1'] }],
       [4, { name: undefined, values: [] }],
     ]),
+    definesObjects: false,
   });
 });
 
-const counted = (count: number, name?: string): Verdict => ({ kind: 'statements', count, forbidden: name, changes: new Map() });
+const counted = (count: number, name?: string): Verdict => ({
+  kind: 'statements',
+  count,
+  forbidden: name,
+  changes: new Map(),
+  definesObjects: false,
+});
 const rejected: Verdict = { kind: 'rejected', error: { message: 'syntax error', code: '42601' } };
 
 test('a simple string runs as a whole, is refused as a whole, or holds nothing', () => {
   expect(planSimple(counted(0))).toEqual({ kind: 'nothing' });
-  expect(planSimple(counted(3))).toEqual({ kind: 'run', changes: new Map() });
+  expect(planSimple(counted(3))).toEqual({ kind: 'run', changes: new Map(), definesObjects: false });
   expect(planSimple(counted(2, 'FETCH c'))).toEqual({
     kind: 'refuse',
     error: { message: 'unsupported via this API: FETCH c', code: 'XX000' },
@@ -94,6 +101,20 @@ test('a query that is refused or rejected waits for its turn', () => {
   const plan = planExtended([counted(1), rejected, counted(1, 'FETCH c')]);
   expect(plan.kind === 'steps' ? plan.steps.map((step) => step.kind) : plan).toEqual(['run', 'probe', 'refuse']);
   expect(planExtended([])).toEqual({ kind: 'steps', steps: [] });
+});
+
+test('a type may look different to others while a transaction that defines something is open', () => {
+  const steps = (...nodes: readonly string[]) => {
+    const plan = planExtended(nodes.map((node) => judge([statement(node)])));
+    return plan.kind === 'steps' ? plan.steps : [];
+  };
+  const [simple] = [planSimple(judge([statement('AlterTableStmt'), select]))];
+  expect(simple.kind === 'run' && mayHideTypes([simple], true)).toBe(true);
+  expect(mayHideTypes(steps('SelectStmt', 'InsertStmt'), true)).toBe(false);
+  expect(mayHideTypes(steps('DoStmt'), true)).toBe(true);
+  expect(mayHideTypes(steps('AlterTableStmt', 'SelectStmt'), false)).toBe(false);
+  expect(mayHideTypes(steps('TransactionStmt', 'AlterTableStmt', 'SelectStmt'), false)).toBe(true);
+  expect(mayHideTypes(steps('TransactionStmt', 'SelectStmt'), false)).toBe(false);
 });
 
 test('text that PostgreSQL cannot hold is an error of its own', () => {

@@ -15,6 +15,8 @@ export type Verdict =
       /** The first statement that is not for this API, printed again. */
       readonly forbidden: string | undefined;
       readonly changes: ReadonlyMap<number, SettingChange>;
+      /** Something may be made, changed or dropped that only this session can see until it commits. */
+      readonly definesObjects: boolean;
     }
   /** The grammar does not know the text. The server's own words for it are better, if it agrees. */
   | { readonly kind: 'rejected'; readonly error: SqlError }
@@ -61,14 +63,24 @@ export function judge(statements: Iterable<ParsedStatement>): Verdict {
   let count = 0;
   let forbidden: string | undefined;
   const changes = new Map<number, SettingChange>();
+  let definesObjects = false;
   for (const statement of statements) {
     if (forbidden === undefined && isForbidden(statement)) forbidden = statement.print();
     const change = settingChange(statement);
     if (change !== undefined) changes.set(count, change);
+    definesObjects ||= !DEFINES_NOTHING.has(statement.node);
     count += 1;
   }
-  return { kind: 'statements', count, forbidden, changes };
+  return { kind: 'statements', count, forbidden, changes, definesObjects };
 }
+
+/** Statements that leave every object as it was, but for what functions and triggers do. */
+const DEFINES_NOTHING = new Set(
+  (
+    'SelectStmt InsertStmt UpdateStmt DeleteStmt MergeStmt TruncateStmt CopyStmt PrepareStmt ExecuteStmt DeallocateStmt ExplainStmt ' +
+    'VariableSetStmt VariableShowStmt TransactionStmt ConstraintsSetStmt LockStmt NotifyStmt ListenStmt UnlistenStmt'
+  ).split(' '),
+);
 
 /** Cursors outlive their statement, and COPY speaks another protocol; neither has a place in one request and its answer. */
 function isForbidden(statement: ParsedStatement): boolean {
@@ -143,13 +155,14 @@ export type SimplePlan =
   | { readonly kind: 'refuse'; readonly error: SqlError }
   /** Ask the server for its own error, without running anything; if it has none, refuse with ours. */
   | { readonly kind: 'probe'; readonly error: SqlError }
-  | { readonly kind: 'run'; readonly changes: ReadonlyMap<number, SettingChange> };
+  | { readonly kind: 'run'; readonly changes: ReadonlyMap<number, SettingChange>; readonly definesObjects: boolean };
 
 export function planSimple(verdict: Verdict): SimplePlan {
   if (verdict.kind === 'unjudged') return { kind: 'refuse', error: verdict.error };
   if (verdict.kind === 'rejected') return { kind: 'probe', error: verdict.error };
   if (verdict.forbidden !== undefined) return { kind: 'refuse', error: unsupported(verdict.forbidden) };
-  return verdict.count === 0 ? { kind: 'nothing' } : { kind: 'run', changes: verdict.changes };
+  const { count, changes, definesObjects } = verdict;
+  return count === 0 ? { kind: 'nothing' } : { kind: 'run', changes, definesObjects };
 }
 
 export type Step = Exclude<SimplePlan, { readonly kind: 'nothing' }>;
@@ -170,6 +183,16 @@ export function planExtended(verdicts: readonly Verdict[]): ExtendedPlan {
     if (step.kind !== 'nothing') steps.push(step);
   }
   return { kind: 'steps', steps };
+}
+
+/**
+ * Whether a type may have another shape in the session than the catalog shows to others. A query in extended mode commits
+ * before the next one begins, unless a transaction was begun.
+ */
+export function mayHideTypes(steps: readonly Step[], isSimple: boolean): boolean {
+  const runs = steps.filter((step) => step.kind === 'run');
+  const inTransaction = isSimple || runs.some(({ changes }) => changes.values().some(({ name }) => name === undefined));
+  return inTransaction && runs.some(({ definesObjects }) => definesObjects);
 }
 
 export const unsupported = (statement: string): SqlError => ({

@@ -9,7 +9,9 @@ const SHAPES = `
   select t.oid::int8::text as oid, t.typtype as kind, t.typoutput = 'array_out'::regproc as is_array,
          t.typelem::int8::text as element, t.typdelim as delimiter, t.typbasetype::int8::text as base,
          (select json_agg(json_build_object('name', a.attname, 'type', a.atttypid::int8) order by a.attnum)
-            from pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as fields
+            from pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) as fields,
+         exists (select from pg_attribute a where t.typtype = 'c' and a.attrelid = t.typrelid and a.xmax::text <> '0'
+                    and exists (select from pg_locks l where l.locktype = 'transactionid' and l.transactionid = a.xmax)) as is_changing
     from pg_type t where t.oid = any($1::oid[])`;
 
 interface ShapeRow {
@@ -20,6 +22,8 @@ interface ShapeRow {
   readonly delimiter: string;
   readonly base: string;
   readonly fields: readonly { readonly name: string; readonly type: number }[] | null;
+  /** A transaction that is under way has changed a field; it may be the one whose rows are to be read. */
+  readonly is_changing: boolean;
 }
 
 /** An unqualified name is certain only if no other schema has it too; then the search path of the session does not matter. */
@@ -64,13 +68,18 @@ export function createCatalog(pool: Pool, now: () => number): Catalog {
     return known !== undefined && known.until > now() ? known.shape : undefined;
   };
   const remember = (oid: number, shape: TypeShape): void => {
-    if (shape.kind === 'composite') return;
     if (remembered.size >= REMEMBERED_MAX) remembered.clear();
     remembered.set(oid, { shape, until: now() + REMEMBERED_MS });
   };
   const ask = async (oids: readonly number[]): Promise<Map<number, TypeShape>> => {
     const { rows } = await pool.query<ShapeRow>(SHAPES, [oids]);
-    return new Map(rows.map((row) => [Number(row.oid), shapeOf(row)]));
+    const told = new Map<number, TypeShape>();
+    for (const row of rows) {
+      const shape = shapeOf(row);
+      told.set(Number(row.oid), shape);
+      if (row.kind !== 'c') remember(Number(row.oid), shape);
+    }
+    return told;
   };
 
   return {
@@ -95,7 +104,6 @@ export function createCatalog(pool: Pool, now: () => number): Catalog {
             // A type that another session cannot see yet is shown as text.
             const shape = told.get(oid) ?? { kind: 'text' };
             found.set(oid, shape);
-            if (told.has(oid)) remember(oid, shape);
             parts.push(...partsOf(shape));
           }
         }
@@ -119,6 +127,7 @@ export function createCatalog(pool: Pool, now: () => number): Catalog {
 
 function shapeOf(row: ShapeRow): TypeShape {
   if (row.is_array) return { kind: 'array', element: Number(row.element), delimiter: row.delimiter };
+  if (row.kind === 'c' && row.is_changing) return { kind: 'text' };
   if (row.kind === 'c') return { kind: 'composite', fields: row.fields ?? [] };
   if (row.kind === 'd') return { kind: 'domain', base: Number(row.base) };
   return { kind: 'text' };

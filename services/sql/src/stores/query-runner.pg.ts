@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Catalog, Grammar, Outcome, QueryRunner, QueryWithParameters, Run, RunOptions } from '../domain/ports.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Step, Verdict } from '../domain/statements.ts';
-import { batchTooLarge, planExtended, planSimple, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
+import { batchTooLarge, mayHideTypes, planExtended, planSimple, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
 import type { Sessions } from './sessions.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import { createDescribeRows } from './row-shapes.pg.ts';
@@ -127,7 +127,8 @@ class RunningRequest {
 
   async #answer(queries: readonly Query[], steps: readonly Step[]): Promise<Outcome> {
     const { limits, catalog, describeRows } = this.#options;
-    const task = new Task({ limits, catalog, describeRows });
+    const areTypesHidden = mayHideTypes(steps, this.#asked.request.kind === 'simple');
+    const task = new Task({ limits, catalog, describeRows, areTypesHidden });
     this.#task = task;
     try {
       const refused = await this.#runAll(task, queries, steps);

@@ -22,6 +22,8 @@ export interface TaskOptions {
   readonly limits: RunnerLimits;
   readonly catalog: Catalog;
   readonly describeRows: DescribeRows;
+  /** A transaction of the request may have types that only it can see. */
+  readonly areTypesHidden?: boolean;
 }
 
 const NULL = Buffer.from('null');
@@ -29,10 +31,12 @@ const NULL = Buffer.from('null');
 const SPOOL_STEP_BYTES = 262_144;
 /** How long a canceled statement may take to end before its session is ended. */
 const CANCEL_GRACE_MS = 5_000;
-/** What is kept of an error or notice that is larger than a message may be. */
-const CUT_BYTES = 65_536;
 /** The same when nobody waits for its answer any more. */
 const ABANDONED_GRACE_MS = 1_000;
+/** What is kept of an error or notice that is larger than a message may be. */
+const CUT_BYTES = 65_536;
+
+const typesUnknown: SqlError = { message: 'could not look up the types of the result', code: '58000' };
 
 /** What the server says when it was asked to cancel a statement, and when to end a session. */
 const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
@@ -45,6 +49,7 @@ export class Task implements Exchange {
   readonly #limits: RunnerLimits;
   readonly #catalog: Catalog;
   readonly #describeRows: DescribeRows;
+  readonly #areTypesHidden: boolean;
   readonly #out = new Output(newFacts());
   readonly #entries = new Entries(this.#out);
   readonly #utf8 = new Utf8Check();
@@ -79,10 +84,11 @@ export class Task implements Exchange {
   #isDiscarding = false;
   #grace: NodeJS.Timeout | undefined;
 
-  constructor({ limits, catalog, describeRows }: TaskOptions) {
+  constructor({ limits, catalog, describeRows, areTypesHidden = false }: TaskOptions) {
     this.#limits = limits;
     this.#catalog = catalog;
     this.#describeRows = describeRows;
+    this.#areTypesHidden = areTypesHidden;
   }
 
   get isOver(): boolean {
@@ -250,9 +256,12 @@ export class Task implements Exchange {
 
   #describe(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
-    const described = this.#describeRows(bytes, from, to);
+    const described = this.#describeRows(bytes, from, to, this.#areTypesHidden);
     if (!(described instanceof Promise)) return this.#openRows(described);
-    return described.then((shape) => (this.isOver || this.#isDiscarding ? undefined : this.#openRows(shape)));
+    return described.then(
+      (shape) => (this.isOver || this.#isDiscarding ? undefined : this.#openRows(shape)),
+      () => (this.isOver || this.#isDiscarding ? undefined : this.#discard(typesUnknown)),
+    );
   }
 
   #openRows(shape: RowShape): Promise<void> | undefined {
