@@ -15,6 +15,7 @@ import { createReplicas } from './domain/replicas.ts';
 import type { Replicas } from './domain/replicas.ts';
 import { createMatcher } from './domain/routes.ts';
 import type { Entrance } from './http/exchange.ts';
+import { remember } from './http/exchange.ts';
 import { canHold, forward } from './http/forward.ts';
 import { createGate } from './http/gate.ts';
 import { createLocal } from './http/local.ts';
@@ -92,6 +93,7 @@ export function createApp(options: AppOptions): App {
       if (target !== undefined && 'service' in target && canHold(exchange)) {
         return forward(exchange, target.service, { upstream, replicas, assertions });
       }
+      remember(exchange);
       return void local(exchange.request, exchange.response);
     },
   });

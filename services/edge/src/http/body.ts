@@ -21,6 +21,8 @@ export function readBody(exchange: Exchange, bytesMax: number): Promise<Buffer> 
     const [only] = chunks;
     resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
   });
-  request.once('close', () => reject(new Failure('INVALID_REQUEST', { detail: 'the body is not whole' })));
+  request.once('close', () => {
+    if (!request.complete) reject(new Failure('INVALID_REQUEST', { detail: 'the body is not whole' }));
+  });
   return promise;
 }

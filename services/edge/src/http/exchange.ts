@@ -40,6 +40,8 @@ export interface Exchange {
   expectsContinue: boolean;
   /** The service broke off an answer that had begun. */
   brokenOff: boolean;
+  /** Called when the answer has gone out, or the client has gone. */
+  closed: (() => void) | undefined;
 }
 
 const exchanges = new WeakMap<IncomingMessage, Exchange>();

@@ -21,6 +21,8 @@ export interface ForwardOptions {
 /** Bodies up to this size are held until they are whole; they can be sent again if a replica cannot be reached. */
 const HELD_BYTES_MAX = 65_536;
 
+const JOINED_BYTES_MAX = 16_384;
+
 /** A client that reads nothing of an answer for so long is given up. */
 const STALL_MS = 60_000;
 
@@ -74,11 +76,11 @@ function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions):
     sendFailure(exchange, failure);
   };
   const late = setTimeout(() => fail(new Failure('TIMEOUT')), route.deadlineMs);
-  response.once('close', () => {
+  exchange.closed = () => {
     if (over) return;
     finish();
     current?.sending.abort();
-  });
+  };
 
   const next = (): void => {
     const taken = replicas.take(service, tried);
@@ -148,7 +150,9 @@ function createRelay(
     data(chunk, last) {
       if (last) {
         ended = true;
-        response.end(chunk);
+        // A short body goes out in one piece with its head, which only text can.
+        if (chunk.length <= JOINED_BYTES_MAX) response.end(chunk.toString('latin1'), 'latin1');
+        else response.end(chunk);
       } else if (!response.write(chunk)) holdUntilDrained(response, flow);
     },
     end() {

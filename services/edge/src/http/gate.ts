@@ -16,7 +16,6 @@ import { send, sendError, sendFailure, text } from './answers.ts';
 import { clientOf, requestIdOf } from './client.ts';
 import { hasEnded, isTooLate } from './connection.ts';
 import type { Entrance, Exchange } from './exchange.ts';
-import { remember } from './exchange.ts';
 import type { Observe } from './observe.ts';
 
 export interface GateOptions {
@@ -47,7 +46,11 @@ export function createGate(options: GateOptions): Gate {
     request.on('error', () => {});
     response.on('error', () => {});
     const isRouted = readRequest(exchange, options);
-    observe(exchange);
+    observe.began(exchange);
+    response.once('close', () => {
+      exchange.closed?.();
+      observe.ended(exchange);
+    });
     if (!isRouted) return;
     admit(exchange, options)
       .then((admitted) => (admitted && !response.destroyed && !isTooLate(exchange) ? serve(exchange) : undefined))
@@ -81,8 +84,8 @@ function openExchange({
     identifiedBy: undefined,
     expectsContinue,
     brokenOff: false,
+    closed: undefined,
   };
-  remember(exchange);
   return exchange;
 }
 

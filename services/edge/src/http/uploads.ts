@@ -165,12 +165,12 @@ export function createUploads({ replicas, assertions, agent }: UploadOptions): R
     };
     uploads.set(request, upload);
     const late = setTimeout(() => fail(upload, new Failure('TIMEOUT')), route.deadlineMs);
-    response.once('close', () => {
+    exchange.closed = () => {
       clearTimeout(late);
       finish(upload);
       upload.sending?.destroy();
       body.destroy();
-    });
+    };
     body.on('error', (error) => fail(upload, isFailure(error) ? error : new Failure('INTERNAL', { cause: error })));
     continueIfAsked(exchange);
     request.pipe(body);
