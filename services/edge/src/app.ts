@@ -1,4 +1,5 @@
 /** Ports in, request handlers out: what all listeners share. */
+import { isFailure } from '@postern/contracts/failure';
 import type { ServiceName } from '@postern/contracts/mesh';
 import { ANNOUNCE_EXPIRY_MS } from '@postern/contracts/mesh';
 import type { Agent, IncomingMessage, ServerResponse } from 'node:http';
@@ -65,7 +66,8 @@ const NEEDED: readonly ServiceName[] = ['auth', 'session', 'sql'];
 export function createApp(options: AppOptions): App {
   const { clock, log, metrics, isBusUp, upstream, agent } = options;
   const identities = createIdentityMemory({ clock, ttlMs: IDENTITY_MS, max: REMEMBERED_MAX });
-  const assertions = createAssertionMemory(options.mint, { clock, max: REMEMBERED_MAX });
+  const mint = forgettingMint(options.mint, (revocation) => forget(revocation));
+  const assertions = createAssertionMemory(mint, { clock, max: REMEMBERED_MAX });
   const replicas = createReplicas(clock, ANNOUNCE_EXPIRY_MS);
   const readiness = createReadiness(() => isBusUp() && NEEDED.every((service) => replicas.hasReady(service)));
   const forget = (revocation: Revocation): void => {
@@ -124,6 +126,18 @@ export function createApp(options: AppOptions): App {
     },
   };
 }
+
+/** Auth signs no more for whom it has ended: what is remembered of them is older than that, and the news was not heard. */
+const forgettingMint =
+  (mint: Mint, forget: (revocation: Revocation) => void): Mint =>
+  async (principal, audience) => {
+    try {
+      return await mint(principal, audience);
+    } catch (error) {
+      if (isFailure(error, 'ASSERTION_INVALID')) forget({ principalId: principal.id });
+      throw error;
+    }
+  };
 
 /** What is ended here is forgotten here at once, before the answer; other replicas hear of it on the bus. */
 const forgettingLogins = (logins: Logins, forget: (revocation: Revocation) => void): Logins => ({

@@ -96,6 +96,8 @@ export class StubMesh {
   readonly external: unknown[] = [];
   lockedForSeconds = 0;
   loginDenied: string | undefined;
+  /** Whether auth still stands by a principal. */
+  signs: (principal: Principal) => boolean = () => true;
   /** The next answers wait for this. */
   hold: Promise<void> | undefined;
 
@@ -283,8 +285,9 @@ function serveAuth(
       if (stub.loginDenied !== undefined) throw call.fail('LOGIN_DENIED', { detail: stub.loginDenied });
       return stub.principal(claims.name, { method: 'oidc', expiresAt: claims.expiresAt });
     },
-    async mint({ principal, audience }) {
+    async mint({ principal, audience }, call) {
       await note('mint');
+      if (!stub.signs(principal)) throw call.fail('ASSERTION_INVALID');
       const expiresAt = Math.floor(Date.now() / 1_000) + 30;
       const assertion = await new SignJWT({ principal })
         .setProtectedHeader({ alg: 'EdDSA', kid: 'k1' })

@@ -96,10 +96,14 @@ export function sendFailure(exchange: Exchange, failure: Failure, extra: Headers
   send(exchange, { status, headers: [...Object.entries(headers), ...extra], body, close });
 }
 
-/** Answers whatever was thrown. A server that did not answer in time is a server that is away. */
+/**
+ * Answers whatever was thrown. A server that did not answer in time is a server that is away; somebody whom auth does not sign
+ * any more is nobody.
+ */
 export function sendError(exchange: Exchange, error: unknown, log: Logger): void {
   const failure = isFailure(error) ? error : new Failure('INTERNAL', { cause: error });
   if (failure.code === 'INTERNAL') log.error({ err: failure.cause ?? failure, requestId: exchange.requestId }, 'request failed');
+  if (failure.code === 'ASSERTION_INVALID') return send(exchange, text(401, 'unauthorized'));
   const isAway = failure.code === 'TIMEOUT' || failure.code === 'UNAVAILABLE';
   sendFailure(exchange, isAway ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : failure);
 }
