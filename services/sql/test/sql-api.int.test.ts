@@ -512,6 +512,16 @@ describe('the body', () => {
     expect(outcomes(await sql.simple(alice, `select length('${'x'.repeat(900_000)}')`))).toEqual([[['900000']]]);
   });
 
+  test('may hold ten thousand queries, and with one more none of them runs', async ({ sql, alice }) => {
+    const queries = (count: number): [string][] => Array.from({ length: count }, () => ['select 1']);
+    const entries = await sql.extended(alice, ...queries(10_000));
+    expect(entries).toHaveLength(10_000);
+    expect(entries.at(-1)?.rows).toEqual([['1']]);
+    expect(await sql.extended(alice, ...queries(10_001))).toEqual([
+      { error: { message: 'a request takes at most 10000 queries, but 10001 were supplied', code: '54000' }, notices: [] },
+    ]);
+  });
+
   test('may be nested as deep as it likes: the service answers and goes on', async ({ sql, alice }) => {
     const deep = 300_000;
     expect(outcomes(await sql.simple(alice, `select 1${'+1'.repeat(deep)}`))).toEqual(['54001']);

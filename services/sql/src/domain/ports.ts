@@ -10,9 +10,21 @@ export interface Clock {
   now(): number;
 }
 
-/** PostgreSQL's own parser. Short or known texts are judged at once. */
+/** A request whose texts are judged. */
+export interface Asker {
+  readonly principalId: string;
+  /** Time of the main thread that its texts have taken so far; kept by the grammar. */
+  spentMs: number;
+  /** Whether nobody waits for the verdict any more. */
+  isGone(): boolean;
+}
+
+/**
+ * PostgreSQL's own parser. Known texts are judged at once, and short ones while the request has not taken much time;
+ * for others principals take turns. Rejects with a `Failure` if too many of one principal's requests wait already.
+ */
 export interface Grammar {
-  judge(text: string): Verdict | Promise<Verdict>;
+  judge(text: string, asker: Asker): Verdict | Promise<Verdict>;
 }
 
 /** The catalog of the person database, read by a login that owns nothing. */

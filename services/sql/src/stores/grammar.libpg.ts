@@ -4,7 +4,9 @@
  */
 import { Worker } from 'node:worker_threads';
 
-import type { Grammar } from '../domain/ports.ts';
+import { Failure } from '@postern/contracts/failure';
+
+import type { Asker, Grammar } from '../domain/ports.ts';
 import type { Verdict } from '../domain/statements.ts';
 import { tooComplex, tooSlow } from '../domain/statements.ts';
 import type { Parser } from './parser.libpg.ts';
@@ -12,6 +14,10 @@ import { createParser } from './parser.libpg.ts';
 
 /** A text of this length is judged in a few milliseconds at worst. */
 const SHORT_CHARACTERS = 2_048;
+/** What a request may take of the main thread; the rest of its texts are judged elsewhere. */
+const SPENT_MS_MAX = 10;
+/** Longer ones have a thread of their own, so that the others never wait behind them. */
+const BRISK_CHARACTERS = 65_536;
 const REMEMBERED_MAX = 4_000;
 const REMEMBERED_CHARACTERS_MAX = 8_388_608;
 
@@ -23,7 +29,8 @@ export interface OpenGrammar extends Grammar, AsyncDisposable {}
 
 export async function openGrammar({ timeoutMs = 5_000 }: GrammarOptions = {}): Promise<OpenGrammar> {
   let parser: Parser | undefined = await createParser();
-  const thread = new JudgingThread(timeoutMs);
+  const brisk = new JudgingThread(timeoutMs);
+  const slow = new JudgingThread(timeoutMs);
   const remembered = new Map<string, Verdict>();
   let rememberedCharacters = 0;
 
@@ -38,9 +45,12 @@ export async function openGrammar({ timeoutMs = 5_000 }: GrammarOptions = {}): P
     rememberedCharacters += text.length;
     return verdict;
   };
-  const judgeHere = (short: string): Verdict | undefined => {
+  const judgeHere = (short: string, asker: Asker): Verdict | undefined => {
+    const since = performance.now();
     try {
-      return parser?.judge(short);
+      const verdict = parser?.judge(short);
+      asker.spentMs += performance.now() - since;
+      return verdict;
     } catch {
       // Too deep for this thread's stack. The instance is lost; until there is a new one, the other thread judges.
       parser = undefined;
@@ -52,19 +62,24 @@ export async function openGrammar({ timeoutMs = 5_000 }: GrammarOptions = {}): P
   };
 
   return {
-    judge(text) {
+    judge(text, asker) {
       const known = remembered.get(text);
       if (known !== undefined) return known;
-      const verdict = text.length <= SHORT_CHARACTERS ? judgeHere(text) : undefined;
+      const isHere = text.length <= SHORT_CHARACTERS && asker.spentMs < SPENT_MS_MAX;
+      const verdict = isHere ? judgeHere(text, asker) : undefined;
       if (verdict !== undefined) return remember(text, verdict);
-      return thread.judge(text).then((judged) => remember(text, judged));
+      const thread = text.length <= BRISK_CHARACTERS ? brisk : slow;
+      return thread.judge(text, asker).then((judged) => remember(text, judged));
     },
-    [Symbol.asyncDispose]: () => thread.close(),
+    async [Symbol.asyncDispose]() {
+      await Promise.all([brisk.close(), slow.close()]);
+    },
   };
 }
 
 interface Job {
   readonly text: string;
+  readonly asker: Asker;
   readonly resolve: (verdict: Verdict) => void;
 }
 
@@ -77,12 +92,14 @@ interface Judged {
 const STACK_MB = 64;
 /** The parser's memory only grows; beyond this the thread is replaced. */
 const MEMORY_MAX_BYTES = 536_870_912;
+/** Of one principal; each request waits with one text at most. */
 const WAITING_MAX = 200;
 
-/** One text at a time; the others wait in line. */
+/** One text at a time; the principals whose texts wait take turns. */
 class JudgingThread {
   readonly #timeoutMs: number;
-  readonly #waiting: Job[] = [];
+  /** By principal, the one whose turn is next first. */
+  readonly #lines = new Map<string, Job[]>();
   #worker: Worker | undefined;
   #current: Job | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -92,10 +109,12 @@ class JudgingThread {
     this.#timeoutMs = timeoutMs;
   }
 
-  judge(text: string): Promise<Verdict> {
-    if (this.#waiting.length >= WAITING_MAX) return Promise.resolve({ kind: 'unjudged', error: tooSlow });
+  judge(text: string, asker: Asker): Promise<Verdict> {
+    const line = this.#lines.get(asker.principalId) ?? [];
+    if (line.length >= WAITING_MAX) return Promise.reject(new Failure('UNAVAILABLE', { detail: 'too many requests at a time' }));
     const { promise, resolve } = Promise.withResolvers<Verdict>();
-    this.#waiting.push({ text, resolve });
+    line.push({ text, asker, resolve });
+    this.#lines.set(asker.principalId, line);
     this.#next();
     return promise;
   }
@@ -106,12 +125,24 @@ class JudgingThread {
 
   #next(): void {
     if (this.#current !== undefined) return;
-    this.#current = this.#waiting.shift();
+    this.#current = this.#take();
     if (this.#current === undefined) return;
     this.#id += 1;
     this.#timer = setTimeout(() => this.#replace({ kind: 'unjudged', error: tooSlow }), this.#timeoutMs);
     this.#worker ??= this.#start();
     this.#worker.postMessage({ id: this.#id, text: this.#current.text });
+  }
+
+  #take(): Job | undefined {
+    for (const [principalId, line] of this.#lines) {
+      const job = line.shift();
+      this.#lines.delete(principalId);
+      // Behind the others; this loop comes to it again if all of them are gone.
+      if (line.length > 0) this.#lines.set(principalId, line);
+      if (job?.asker.isGone() === false) return job;
+      job?.resolve({ kind: 'unjudged', error: tooSlow });
+    }
+    return undefined;
   }
 
   #start(): Worker {

@@ -1,7 +1,5 @@
 /** Runs a request in a session of the caller's own login and makes the bytes of its answer. */
-import { setImmediate as turn } from 'node:timers/promises';
-
-import type { Catalog, Grammar, Outcome, QueryRunner, QueryWithParameters, Run, RunOptions } from '../domain/ports.ts';
+import type { Asker, Catalog, Grammar, Outcome, QueryRunner, QueryWithParameters, Run, RunOptions } from '../domain/ports.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Step, Verdict } from '../domain/statements.ts';
 import { batchTooLarge, mayHideTypes, planExtended, planSimple, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
@@ -33,7 +31,8 @@ export interface CancelableRunner extends QueryRunner {
   underWay(): number;
 }
 
-const JUDGING_TURN_MS = 10;
+/** Each costs a round trip and an entry of its own. */
+const QUERIES_MAX = 10_000;
 
 const revokedError: SqlError = { message: 'canceling statement because the credential was revoked', code: '57014' };
 const timeoutError: SqlError = { message: 'canceling statement due to statement timeout', code: '57014' };
@@ -62,12 +61,14 @@ class RunningRequest {
   readonly #options: RequestOptions;
   readonly #abandoned = Promise.withResolvers<void>();
   #isAbandoned = false;
+  readonly #asker: Asker;
   #task: Task | undefined;
   #stopped: SqlError | undefined;
 
   constructor(asked: RunOptions, options: RequestOptions) {
     this.#asked = asked;
     this.#options = options;
+    this.#asker = { principalId: asked.caller.principal.id, spentMs: 0, isGone: () => this.#isAbandoned };
   }
 
   abandon(): void {
@@ -94,6 +95,9 @@ class RunningRequest {
       const plan = planSimple(judged instanceof Promise ? await judged : judged);
       return plan.kind === 'nothing' ? this.#answer([], []) : this.#answer([{ query: request.query, params: undefined }], [plan]);
     }
+    if (request.queries.length > QUERIES_MAX) {
+      return this.#answer(request.queries, [{ kind: 'refuse', error: tooManyQueries(request.queries.length) }]);
+    }
     const verdicts = await this.#judgeAll(request.queries);
     const plan = planExtended(verdicts);
     if (plan.kind === 'notOne') {
@@ -107,20 +111,16 @@ class RunningRequest {
     if (fault !== undefined) return { kind: 'unjudged', error: fault };
     if (query.length > TEXT_MAX_BYTES || Buffer.byteLength(query) > TEXT_MAX_BYTES)
       return { kind: 'unjudged', error: batchTooLarge };
-    return this.#options.grammar.judge(query);
+    return this.#options.grammar.judge(query, this.#asker);
   }
 
-  /** Many short texts are judged one after the other; others get their turn in between. */
+  /** One after the other: a request never has more than one text in a line. */
   async #judgeAll(queries: readonly Query[]): Promise<Verdict[]> {
     const verdicts: Verdict[] = [];
-    let since = performance.now();
     for (const { query } of queries) {
       const judged = this.#judge(query);
       verdicts.push(judged instanceof Promise ? await judged : judged);
-      if (performance.now() - since < JUDGING_TURN_MS) continue;
-      await turn();
       if (this.#isAbandoned) break;
-      since = performance.now();
     }
     return verdicts;
   }
@@ -208,6 +208,11 @@ async function runStep(task: Task, { query, params }: Query, step: Step, isLast:
     }
   }
 }
+
+const tooManyQueries = (count: number): SqlError => ({
+  message: `a request takes at most ${QUERIES_MAX} queries, but ${count} were supplied`,
+  code: '54000',
+});
 
 function parametersFault(params: QueryWithParameters['params']): SqlError | undefined {
   if (params.length > PARAMETERS_MAX) {
