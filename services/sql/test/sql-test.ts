@@ -240,8 +240,8 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       waitMs,
       clock,
       logins: await createLogins(client),
-    }),
       runaway: () => {},
+    }),
   );
   const runner = createQueryRunner({
     sessions,
