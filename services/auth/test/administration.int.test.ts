@@ -314,6 +314,17 @@ worldTest(
   },
 );
 
+worldTest('of forty guesses at once ten are checked', async ({ world }) => {
+  const { asPerson } = await people(world);
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, (_, guess) =>
+      asPerson('PATCH', '/api/me', { currentPassword: `guess ${guess}`, newPassword: 'and now another one' }),
+    ),
+  );
+  expect(answers.filter(({ status }) => status === 401)).toHaveLength(10);
+  expect(answers.filter(({ status }) => status === 429)).toHaveLength(30);
+});
+
 worldTest('a session that heard nothing of a new password, or of a ban, is signed no more; a key still is', async ({ world }) => {
   const { replica, asAdmin, asPerson, person } = await people(world);
   const [first, second] = [`${person.name} has one`, 'and now another one'];

@@ -6,29 +6,39 @@ const WINDOW_MS = 60_000;
 /** Beyond this many people at once the one counted first is forgotten. */
 const REMEMBERED_MAX = 10_000;
 
+export type Attempt =
+  /** It counts as a failure until it is given back. */
+  { readonly kind: 'reserved'; giveBack(): void } | { readonly kind: 'limited'; readonly waitSeconds: number };
+
 export interface Attempts {
-  /** Seconds until the next attempt may be made; 0 if it may be made now. */
-  waitSeconds(personId: string): number;
-  failed(personId: string): void;
+  /** Counted before it is made: of attempts at once, no more are made than of attempts in turn. */
+  reserve(personId: string): Attempt;
 }
 
 export function createAttempts(clock: Clock): Attempts {
   const windows = new Map<string, { readonly endsAt: number; failures: number }>();
+  const windowOf = (personId: string) => {
+    const known = windows.get(personId);
+    if (known !== undefined && known.endsAt > clock.now()) return known;
+    windows.delete(personId);
+    if (windows.size >= REMEMBERED_MAX) windows.delete(windows.keys().next().value ?? '');
+    const opened = { endsAt: clock.now() + WINDOW_MS, failures: 0 };
+    windows.set(personId, opened);
+    return opened;
+  };
   return {
-    waitSeconds(personId) {
-      const window = windows.get(personId);
-      if (window === undefined || window.failures < FAILURES_MAX) return 0;
-      return Math.max(0, Math.ceil((window.endsAt - clock.now()) / 1_000));
-    },
-    failed(personId) {
-      const window = windows.get(personId);
-      if (window !== undefined && window.endsAt > clock.now()) {
-        window.failures += 1;
-        return;
+    reserve(personId) {
+      const window = windowOf(personId);
+      if (window.failures >= FAILURES_MAX) {
+        return { kind: 'limited', waitSeconds: Math.ceil((window.endsAt - clock.now()) / 1_000) };
       }
-      windows.delete(personId);
-      if (windows.size >= REMEMBERED_MAX) windows.delete(windows.keys().next().value ?? '');
-      windows.set(personId, { endsAt: clock.now() + WINDOW_MS, failures: 1 });
+      window.failures += 1;
+      return {
+        kind: 'reserved',
+        giveBack: () => {
+          window.failures -= 1;
+        },
+      };
     },
   };
 }

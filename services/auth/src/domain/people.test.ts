@@ -47,6 +47,18 @@ function plainHasher(parameters = 'v1'): PasswordHasher & { checks: number } {
   return hasher;
 }
 
+/** Fails at one password. */
+function unsteadyHasher(): ReturnType<typeof plainHasher> {
+  const hasher = plainHasher();
+  const verify = hasher.verify;
+  return Object.assign(hasher, {
+    async verify(hash: string, password: string) {
+      if (password === 'broken') throw new Error('no memory');
+      return verify(hash, password);
+    },
+  });
+}
+
 async function setUp(hasher = plainHasher()) {
   const directory = createMemoryDirectory();
   const logins = recordedLogins();
@@ -229,6 +241,31 @@ test('a change that leaves the credentials as they are, and a hash that is made 
   const again = await identities.verifyPassword(soon, 'ada', 'right password');
   expect(again).toMatchObject({ kind: 'known', principal: { epoch: 0 } });
   expect(await identities.isStanding(soon, before)).toBe(true);
+});
+
+test('of guesses made at once no more are checked than of guesses in turn, and right ones do not count', async () => {
+  const { people, add, hasher } = await setUp();
+  const person = await add({ name: 'ada', passwordHash: 'v1:right password' });
+  const actor = { person, principal: principalOf(person), isAdmin: false };
+  const attempt = (currentPassword: string) =>
+    people.changeOwnPassword(soon, actor, { currentPassword, newPassword: 'short' }).then(({ kind }) => kind);
+  for (let right = 0; right < 20; right += 1) expect(await attempt('right password')).toBe('weak');
+  const before = hasher.checks;
+  const guesses = await Promise.all(Array.from({ length: 40 }, (_, guess) => attempt(`guess ${guess}`)));
+  expect(guesses.filter((kind) => kind === 'refused')).toHaveLength(10);
+  expect(guesses.filter((kind) => kind === 'limited')).toHaveLength(30);
+  expect(hasher.checks - before).toBe(10);
+  expect(await attempt('right password')).toBe('limited');
+});
+
+test('an attempt that was turned away, or failed, without an answer does not count', async () => {
+  const { people, add } = await setUp(unsteadyHasher());
+  const person = await add({ name: 'ada', passwordHash: 'v1:right password' });
+  const actor = { person, principal: principalOf(person), isAdmin: false };
+  const attempt = (currentPassword: string) =>
+    people.changeOwnPassword(soon, actor, { currentPassword, newPassword: 'short' }).then(({ kind }) => kind);
+  for (let failure = 0; failure < 11; failure += 1) await expect(attempt('broken')).rejects.toThrow('no memory');
+  expect(await attempt('right password')).toBe('weak');
 });
 
 test('the last admin stays admin even if an external issuer takes the group away', async () => {

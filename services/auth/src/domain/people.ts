@@ -148,14 +148,17 @@ export function createPeople(options: PeopleOptions) {
       { currentPassword, newPassword }: { readonly currentPassword: string; readonly newPassword: string },
     ): Promise<PasswordChange> {
       const { id, name, passwordHash } = actor.person;
-      const waitSeconds = attempts.waitSeconds(id);
-      if (waitSeconds > 0) return { kind: 'limited', waitSeconds };
-      const checked = await desk.verify(deadline, ownsCredentials(actor.person) ? passwordHash : null, currentPassword);
-      if (checked.kind !== 'done') return checked;
-      if (!checked.value || passwordHash === null) {
-        attempts.failed(id);
-        return { kind: 'refused' };
+      const attempt = attempts.reserve(id);
+      if (attempt.kind === 'limited') return attempt;
+      let isWrong = false;
+      try {
+        const checked = await desk.verify(deadline, ownsCredentials(actor.person) ? passwordHash : null, currentPassword);
+        if (checked.kind !== 'done') return checked;
+        isWrong = !checked.value || passwordHash === null;
+      } finally {
+        if (!isWrong) attempt.giveBack();
       }
+      if (isWrong) return { kind: 'refused' };
       const hashed = await hashNew(desk, deadline, name, newPassword);
       if (hashed.kind !== 'done') return hashed;
       const changed = await directory.transact(deadline, async (transaction): Promise<PasswordChange> => {
