@@ -24,6 +24,11 @@ export const settings = {
     z.coerce.number().int().min(65_536).default(8_388_608),
     'Bytes of an answer that are kept in memory; a larger one waits in a file',
   ),
+  spoolTotalBytes: setting(
+    'SQL_SPOOL_TOTAL_BYTES',
+    z.coerce.number().int().min(1_048_576).default(8_589_934_592),
+    'Bytes of all files of large answers together; beyond it the answer is 53400',
+  ),
   spoolDir: setting(
     'SQL_SPOOL_DIR',
     z.string().default(tmpdir),

@@ -19,6 +19,7 @@ import { openGrammar } from './stores/grammar.libpg.ts';
 import { measurePools } from './stores/pool-metrics.ts';
 import { createQueryRunner } from './stores/query-runner.pg.ts';
 import { createSessions } from './stores/sessions.pg.ts';
+import { createSpoolSpace } from './stores/spool.fs.ts';
 
 await runService(
   'sql',
@@ -59,6 +60,7 @@ await runService(
         resultBytes: config.resultBytesMax,
         spoolBytes: config.spoolBytes,
         spoolFolder: config.spoolDir,
+        spoolSpace: createSpoolSpace(config.spoolTotalBytes),
       },
     });
     measurePools(metrics, sessions, runner);

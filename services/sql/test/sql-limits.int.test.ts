@@ -5,6 +5,7 @@ import { readdir } from 'node:fs/promises';
 import http from 'node:http';
 import { expect } from 'vitest';
 
+import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 import type { Person, PersonDatabase, RunningSql } from './sql-test.ts';
 import { outcomes, sqlTest as test } from './sql-test.ts';
 
@@ -89,6 +90,30 @@ test('a disk that fails is an error of the statement', async ({ startSql, person
     '58030',
   ]);
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
+});
+
+/** Without it, results that many people leave unread fill the disk. */
+test('all large results together have a bound, and give their room back', async ({ startSql, person }) => {
+  const alice = await person('hoarder');
+  const sql = await startSql({ limits: { spoolBytes: 65_536, spoolSpace: createSpoolSpace(8 * MIB) } });
+  const rows = (count: number): string => `select repeat('x', 1000) from generate_series(1, ${count})`;
+  const post = async (count: number): Promise<http.IncomingMessage> => {
+    const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+    const options = { method: 'POST', headers: await sql.headers(alice), agent: false };
+    http
+      .request(`${sql.origin}/api/sql`, options, resolve)
+      .on('error', reject)
+      .end(JSON.stringify({ query: rows(count) }));
+    return promise;
+  };
+  // The answer is there, and nobody reads it.
+  const unread = await post(6_000);
+  const [first, second] = await sql.simple(alice, `select 1; ${rows(6_000)}`);
+  expect(outcomes([first, second].filter((entry) => entry !== undefined))).toEqual([[['1']], '53400']);
+  unread.destroy();
+  await eventually(async () => expect((await sql.simple(alice, rows(6_000)))[0]?.tag).toBe('SELECT 6000'));
+  expect((await sql.simple(alice, rows(9_000)))[0]?.error?.code).toBe('53400');
+  expect((await sql.simple(alice, rows(6_000)))[0]?.tag).toBe('SELECT 6000');
 });
 
 test('statement_timeout is the error of the server; a person may set their own', async ({ startSql, person }) => {

@@ -28,6 +28,7 @@ import type { RunnerLimits } from '../src/stores/query-runner.pg.ts';
 import { createQueryRunner } from '../src/stores/query-runner.pg.ts';
 import type { SessionsOptions } from '../src/stores/sessions.pg.ts';
 import { createSessions } from '../src/stores/sessions.pg.ts';
+import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 
 export interface Person {
   readonly name: string;
@@ -247,7 +248,14 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     sessions,
     grammar: scope.use(await openGrammar()),
     catalog: createCatalog(own, clock.now),
-    limits: { requestMs: 60_000, resultBytes: 16_777_216, spoolBytes: 262_144, spoolFolder: tmpdir(), ...settings.limits },
+    limits: {
+      requestMs: 60_000,
+      resultBytes: 16_777_216,
+      spoolBytes: 262_144,
+      spoolFolder: tmpdir(),
+      spoolSpace: createSpoolSpace(1_073_741_824),
+      ...settings.limits,
+    },
   });
   scope.use(
     listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {

@@ -5,12 +5,20 @@ import { expect } from 'vitest';
 import type { Catalog } from '../src/domain/ports.ts';
 import { openConnection } from '../src/stores/connection.pg.ts';
 import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
+import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 import { Task } from '../src/stores/task.pg.ts';
 import { extendedQuery, simpleQuery } from '../src/stores/wire.pg.ts';
 import { sqlTest as test } from './sql-test.ts';
 
 const catalog: Catalog = { shapes: async () => new Map(), names: async () => new Map() };
-const limits = { requestMs: 60_000, resultBytes: 1_048_576, spoolBytes: 65_536, spoolFolder: tmpdir() };
+const MIB = 1_048_576;
+const limits = {
+  requestMs: 60_000,
+  resultBytes: MIB,
+  spoolBytes: 65_536,
+  spoolFolder: tmpdir(),
+  spoolSpace: createSpoolSpace(MIB),
+};
 
 /** The copy protocol has no end that this API could wait for: without this, the request would hang. */
 test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy task_t from stdin; select 2'])(

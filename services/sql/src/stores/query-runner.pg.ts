@@ -6,6 +6,7 @@ import { batchTooLarge, mayHideTypes, planExtended, planSimple, TEXT_MAX_BYTES, 
 import type { Sessions } from './sessions.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import { createDescribeRows } from './row-shapes.pg.ts';
+import type { SpoolSpace } from './spool.fs.ts';
 import { Task } from './task.pg.ts';
 import { extendedQuery, parse, PARAMETERS_MAX, simpleQuery, sync } from './wire.pg.ts';
 
@@ -15,6 +16,7 @@ export interface RunnerLimits {
   readonly resultBytes: number;
   readonly spoolBytes: number;
   readonly spoolFolder: string;
+  readonly spoolSpace: SpoolSpace;
 }
 
 export interface QueryRunnerOptions {

@@ -13,12 +13,42 @@ export interface Spool extends AsyncDisposable {
   read(from: number, to: number): AsyncIterable<Buffer>;
 }
 
-export async function openSpool(folder: string): Promise<Spool> {
+/** Room that all spools of the process share. */
+export interface SpoolSpace {
+  /** Throws {@link SpoolFull} if there is no more. */
+  take(bytes: number): void;
+  giveBack(bytes: number): void;
+}
+
+export function createSpoolSpace(totalBytes: number): SpoolSpace {
+  let taken = 0;
+  return {
+    take(bytes) {
+      if (taken + bytes > totalBytes) throw new SpoolFull('all room for spools is taken');
+      taken += bytes;
+    },
+    giveBack(bytes) {
+      taken -= bytes;
+    },
+  };
+}
+
+export class SpoolFull extends Error {
+  override readonly name = 'SpoolFull';
+}
+
+export async function openSpool(folder: string, space: SpoolSpace): Promise<Spool> {
   const path = join(folder, `postern-sql-${randomUUID()}`);
   const file: FileHandle = await open(path, 'wx+', 0o600);
   await unlink(path);
+  let size = 0;
   return {
     async write(at, chunks) {
+      const end = chunks.reduce((sum, chunk) => sum + chunk.length, at);
+      if (end > size) {
+        space.take(end - size);
+        size = end;
+      }
       let position = at;
       let rest = [...chunks];
       while (rest.length > 0) {
@@ -36,7 +66,11 @@ export async function openSpool(folder: string): Promise<Spool> {
         yield piece.subarray(0, bytesRead);
       }
     },
-    [Symbol.asyncDispose]: () => file.close(),
+    async [Symbol.asyncDispose]() {
+      await file.close();
+      space.giveBack(size);
+      size = 0;
+    },
   };
 }
 

@@ -15,7 +15,7 @@ import { MessageType, readError, sqlError, toNotice } from './messages.pg.ts';
 import type { RunnerLimits } from './query-runner.pg.ts';
 import type { DescribeRows, RowShape } from './row-shapes.pg.ts';
 import type { Spool } from './spool.fs.ts';
-import { openSpool } from './spool.fs.ts';
+import { openSpool, SpoolFull } from './spool.fs.ts';
 import { MessageReader } from './wire.pg.ts';
 
 export interface TaskOptions {
@@ -416,7 +416,7 @@ export class Task implements Exchange {
     const chunks = this.#out.take();
     this.#utf8.add(chunks);
     try {
-      this.#spool ??= await openSpool(this.#limits.spoolFolder);
+      this.#spool ??= await openSpool(this.#limits.spoolFolder, this.#limits.spoolSpace);
       await this.#spool.write(at, chunks);
       this.#out.recycle(chunks);
     } catch (error) {
@@ -497,6 +497,9 @@ function unreadableAnswer(): Answer {
 }
 
 function spoolError(error: unknown): SqlError {
+  if (error instanceof SpoolFull) {
+    return { message: 'could not keep the result: large results of others take all the room there is for them', code: '53400' };
+  }
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   return code === 'ENOSPC' || code === 'EDQUOT'
     ? { message: 'could not keep the result: no space left on the disk of the service', code: '53100' }
