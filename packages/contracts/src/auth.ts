@@ -95,6 +95,8 @@ export const authService = defineService({
         assertion: Assertion,
         /** X25519 public key (JWK `x`) that the answer is encrypted to. */
         sealTo: z.object({ kty: z.literal('OKP'), crv: z.literal('X25519'), x: z.string() }),
+        /** The database refused what was lent: the login is put right, with a new secret. */
+        refused: z.boolean().exactOptional(),
       }),
       response: z.object({
         dbRole: z.string(),
