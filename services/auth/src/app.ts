@@ -18,6 +18,7 @@ import { createIdentities } from './domain/identities.ts';
 import type { IdentitiesOptions } from './domain/identities.ts';
 import { createKeys } from './domain/keys.ts';
 import type { PasswordDesk } from './domain/password-desk.ts';
+import { createLoginRenewals } from './domain/login-renewals.ts';
 import { createPeople, judgeActor } from './domain/people.ts';
 import type { Directory, Reporter, Revocations, SigningKeyStore } from './domain/ports.ts';
 import { reconcileLogins } from './domain/reconciliation.ts';
@@ -61,7 +62,8 @@ const RECONCILE_EVERY_MS = 600_000;
 export function createApp(options: AppOptions): App {
   const { directory, vault, clock, log, metrics, rotationMs, signingKeyStore } = options;
   const reporter: Reporter = { warn: (what, message) => log.warn(what, message) };
-  const tools = { ...options, reporter };
+  const renewals = createLoginRenewals({ ...options, reporter });
+  const tools = { ...options, reporter, renewals };
   const signingKeys = createSigningKeys({ store: signingKeyStore, vault, clock, rotationMs });
   const loadKeys = async () => signingKeys.published();
   const people = createPeople(tools);
@@ -76,7 +78,7 @@ export function createApp(options: AppOptions): App {
     }),
     http: createHttp({
       people,
-      keys: createKeys(options),
+      keys: createKeys(tools),
       judge: (deadline, principal) => judgeActor(directory, deadline, principal),
       verifyAssertion: createAssertionVerifier({ audience: 'auth', loadKeys }),
       log,

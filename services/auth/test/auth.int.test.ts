@@ -15,11 +15,19 @@ import { ADMIN_PASSWORD, onServer, worldTest } from './world.ts';
 const admin = async (world: World): Promise<Principal> =>
   world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
 
-async function lend(world: World, principal: Principal): Promise<{ dbRole: string; password: string }> {
+async function lend(
+  world: World,
+  principal: Principal,
+  options: { readonly refused?: boolean } = {},
+): Promise<{ dbRole: string; password: string }> {
   const { assertion } = await world.edge.mint({ principal, audience: 'sql' });
   const { publicKey, privateKey } = await generateKeyPair('ECDH-ES', { crv: 'X25519', extractable: true });
   const { x = '' } = await exportJWK(publicKey);
-  const { dbRole, sealedPassword } = await world.sql.lendDatabaseLogin({ assertion, sealTo: { kty: 'OKP', crv: 'X25519', x } });
+  const { dbRole, sealedPassword } = await world.sql.lendDatabaseLogin({
+    assertion,
+    sealTo: { kty: 'OKP', crv: 'X25519', x },
+    ...options,
+  });
   const { plaintext } = await compactDecrypt(sealedPassword, privateKey);
   const password = new TextDecoder().decode(plaintext);
   world.secrets.add(password);
@@ -180,13 +188,16 @@ worldTest('disabling a person shuts the login, ends its connections and is told;
     const sealTo = { kty: 'OKP', crv: 'X25519', x: 'hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo' } as const;
     await expect(world.sql.lendDatabaseLogin({ assertion, sealTo })).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
   });
-  await expect(onServer(url, (client) => client.query('SELECT 1'))).rejects.toMatchObject({ code: '28000' });
+  await expect(onServer(url, (client) => client.query('SELECT 1'))).rejects.toMatchObject({ code: '28P01' });
+  expect(await world.cluster.sql('SELECT rolcanlogin FROM pg_roles WHERE rolname = $1', [name])).toEqual([
+    { rolcanlogin: false },
+  ]);
   await expect(world.session.verifyPassword({ name, password: 'erin has a password' })).rejects.toMatchObject({
     code: 'CREDENTIAL_INVALID',
   });
   await asAdmin('PATCH', `/api/people/${name}`, { disabled: false });
-  await onServer(url, (client) => client.query('SELECT 1'));
-  await world.session.verifyPassword({ name, password: 'erin has a password' });
+  const back = await world.session.verifyPassword({ name, password: 'erin has a password' });
+  await onServer(loginUrl(world, await lend(world, back)), (client) => client.query('SELECT 1'));
 });
 
 worldTest(
@@ -213,6 +224,121 @@ worldTest(
     await world.cluster.sql('DROP TABLE kept');
   },
 );
+
+/** `ok`, or the SQLSTATE that a login is refused with. */
+const logIn = (world: World, login: { dbRole: string; password: string }, statement = 'SELECT 1'): Promise<unknown> =>
+  onServer(loginUrl(world, login), (client) => client.query(statement)).then(
+    () => 'ok',
+    (error: unknown) => (error instanceof Error && 'code' in error ? error.code : error),
+  );
+
+/** One who did this was without SQL for good, and had a login to the database that nobody could end. */
+worldTest('a person who breaks their own login is healed, and what they did to it is over', async ({ world }) => {
+  await using _replica = await world.start();
+  const name = world.name('gina');
+  const principal = await world.edge.trust({ name });
+  const own = { dbRole: name, password: 'x12345678' };
+  const database = new URL(world.cluster.superuserUrl).pathname.slice(1);
+  const breakages = [
+    [`ALTER ROLE CURRENT_USER PASSWORD '${own.password}'`, '28P01'],
+    ['ALTER ROLE CURRENT_USER PASSWORD NULL', '28P01'],
+    ["ALTER ROLE CURRENT_USER SET local_preload_libraries = 'nonesuch'", '58P01'],
+    [`ALTER ROLE CURRENT_USER IN DATABASE "${database}" SET local_preload_libraries = 'nonesuch'`, '58P01'],
+  ] as const;
+  for (const [statement, code] of breakages) {
+    const login = await lend(world, principal);
+    expect(await logIn(world, login, statement)).toBe('ok');
+    expect(await logIn(world, await lend(world, principal)), statement).toBe(code);
+    const healed = await lend(world, principal, { refused: true });
+    expect(healed.password).not.toBe(login.password);
+    expect(await logIn(world, healed), statement).toBe('ok');
+    expect(await logIn(world, await lend(world, principal))).toBe('ok');
+    expect(await logIn(world, own)).toBe('28P01');
+    world.clock.offsetMs += 10_000;
+  }
+});
+
+worldTest('of many who say at once that a login was refused, on two replicas, one has a new secret made', async ({ world }) => {
+  await using _one = await world.start();
+  await using _two = await world.start();
+  const principal = await world.edge.trust({ name: world.name('hugo') });
+  const before = await lend(world, principal);
+  const loans = await Promise.all(Array.from({ length: 8 }, () => lend(world, principal, { refused: true })));
+  const last = await lend(world, principal);
+  expect(last.password).not.toBe(before.password);
+  expect(await logIn(world, last)).toBe('ok');
+  // At most one each: within its pause a replica answers what there is.
+  expect(new Set(loans.map(({ password }) => password)).size).toBeLessThanOrEqual(2);
+});
+
+worldTest('a refused login of somebody disabled stays shut', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const name = world.name('ines');
+  const principal = await world.edge.trust({ name });
+  const { assertion } = await world.edge.mint({ principal, audience: 'sql' });
+  await asAdmin('PATCH', `/api/people/${name}`, { disabled: true });
+  const { publicKey } = await generateKeyPair('ECDH-ES', { crv: 'X25519', extractable: true });
+  const { x = '' } = await exportJWK(publicKey);
+  const asked = world.sql.lendDatabaseLogin({ assertion, sealTo: { kty: 'OKP', crv: 'X25519', x }, refused: true });
+  await expect(asked).rejects.toMatchObject({ code: 'LOGIN_DENIED' });
+  expect(await world.cluster.sql('SELECT rolcanlogin FROM pg_roles WHERE rolname = $1', [name])).toEqual([
+    { rolcanlogin: false },
+  ]);
+});
+
+/** Otherwise whoever once had a person's credential keeps the database after it was taken from them. */
+worldTest('a password that somebody gave their own database login ends with the credential it was set by', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const name = world.name('jana');
+  await asAdmin('POST', '/api/people', { name, roles: ['reader'], password: 'jana has a password' });
+  const principal = (password: string) => world.session.verifyPassword({ name, password });
+  const key = await asAdmin('POST', '/api/keys', { name: 'ci', person: name });
+  world.secrets.add(String(key.body['key']));
+  const own = { dbRole: name, password: 'x12345678' };
+  const ends: readonly (readonly [what: string, password: string, end: () => Promise<{ readonly status: number }>])[] = [
+    ['revoked key', 'jana has a password', () => asAdmin('DELETE', `/api/keys/${String(key.body['id'])}`)],
+    [
+      'own change',
+      'jana has a password',
+      async () =>
+        world.as(replica, await principal('jana has a password'))('PATCH', '/api/me', {
+          currentPassword: 'jana has a password',
+          newPassword: 'jana has another one',
+        }),
+    ],
+    ['reset', 'jana has another one', () => asAdmin('PATCH', `/api/people/${name}`, { password: 'jana has a third one' })],
+    [
+      'disabled and enabled',
+      'jana has a third one',
+      async () => {
+        await asAdmin('PATCH', `/api/people/${name}`, { disabled: true });
+        return asAdmin('PATCH', `/api/people/${name}`, { disabled: false });
+      },
+    ],
+  ];
+  for (const [what, password, end] of ends) {
+    const login = await lend(world, await principal(password));
+    expect(await logIn(world, login, `ALTER ROLE CURRENT_USER PASSWORD '${own.password}'`), what).toBe('ok');
+    expect(await logIn(world, own), what).toBe('ok');
+    expect((await end()).status, what).toBeLessThan(300);
+    expect(await logIn(world, own), what).toBe('28P01');
+    expect(await logIn(world, login), what).toBe('28P01');
+  }
+  expect(await logIn(world, await lend(world, await principal('jana has a third one')))).toBe('ok');
+});
+
+worldTest('a connection that was opened beside the mesh ends when the password is changed', async ({ world }) => {
+  await using replica = await world.start();
+  const asAdmin = world.as(replica, await admin(world));
+  const name = world.name('kim');
+  const login = await lend(world, await world.edge.trust({ name }));
+  await onServer(loginUrl(world, login), async (client) => {
+    await asAdmin('PATCH', `/api/people/${name}`, { password: 'kim has a password' });
+    await expect(client.query('SELECT 1')).rejects.toThrow();
+  });
+});
 
 worldTest('reconciliation mends what a crash between login and person, or a hand, has put apart', async ({ world }) => {
   await using replica = await world.start();

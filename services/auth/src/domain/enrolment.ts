@@ -52,10 +52,19 @@ export async function enrol(
 }
 
 /** Makes the login be what the person is; answers the person with the secret it then has. */
-export async function alignLogin(tools: EnrolmentTools, person: Person, deadline: Deadline): Promise<Enrolment> {
-  const { logins, vault } = tools;
+export const alignLogin = (tools: EnrolmentTools, person: Person, deadline: Deadline): Promise<Enrolment> =>
+  putLogin(tools, person, { deadline, opened: openLoginSecret(tools.vault, person) });
+
+/** The same, with a new secret: whatever else opened the login until now, a password that the person gave it themselves too, is over. */
+export const renewLogin = (tools: EnrolmentTools, person: Person, deadline: Deadline): Promise<Enrolment> =>
+  putLogin(tools, person, { deadline, opened: undefined });
+
+async function putLogin(
+  { logins, vault }: EnrolmentTools,
+  person: Person,
+  { deadline, opened }: { readonly deadline: Deadline; readonly opened: string | undefined },
+): Promise<Enrolment> {
   if (!logins.made) return { kind: 'made', person };
-  const opened = openLoginSecret(vault, person);
   const secret = opened ?? makeLoginSecret();
   const { name, id: personId, roles: groups, disabled } = person;
   const put = await logins.put(deadline, { name, personId, groups, enabled: !disabled, secret });

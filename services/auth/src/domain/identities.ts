@@ -9,10 +9,12 @@ import { ANONYMOUS_NAME, INTERNAL_NAMES, judgeName } from './names.ts';
 import type { PasswordDesk } from './password-desk.ts';
 import type { Deadline, Directory, DirectoryTransaction, ExternalIdentity, Person, Reporter, Revocations } from './ports.ts';
 import type { Proof } from './principals.ts';
+import type { LoginRenewals } from './login-renewals.ts';
 import { areScopesHeld, isOfEpoch, principalOf } from './principals.ts';
 
 export interface IdentitiesOptions extends EnrolmentTools {
   readonly directory: Directory;
+  readonly renewals: Pick<LoginRenewals, 'heal'>;
   readonly desk: PasswordDesk;
   readonly revocations: Revocations;
   readonly reporter: Reporter;
@@ -50,7 +52,7 @@ const NO_HASH = Buffer.alloc(32);
 export type Identities = ReturnType<typeof createIdentities>;
 
 export function createIdentities(options: IdentitiesOptions) {
-  const { directory, desk, vault, logins, clock, reporter } = options;
+  const { directory, desk, vault, logins, clock, reporter, renewals } = options;
   const beingMade = new Map<string, Promise<Admission>>();
   const known = (person: Person, proof: Proof): Known => ({ kind: 'known', principal: principalOf(person, logins, proof) });
 
@@ -130,8 +132,14 @@ export function createIdentities(options: IdentitiesOptions) {
       return isOfEpoch(principal, standing.person) && areScopesHeld(principal.scopes, standing.person.roles);
     },
 
-    async lendLogin(deadline: Deadline, principal: Principal): Promise<Loan> {
-      const person = await directory.at(deadline).personById(principal.id);
+    /** `refused`: the database did not take what was lent. */
+    async lendLogin(deadline: Deadline, principal: Principal, { refused = false } = {}): Promise<Loan> {
+      const find = () => directory.at(deadline).personById(principal.id);
+      let person = await find();
+      if (refused && person?.disabled === false) {
+        await renewals.heal(deadline, person);
+        person = await find();
+      }
       if (person === undefined) return { kind: 'gone' };
       if (person.disabled) return { kind: 'denied' };
       const mapped = logins.mapped(person.name);

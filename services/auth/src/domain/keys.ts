@@ -1,6 +1,7 @@
 /** Administration of API keys: one's own, and for admins everybody's. */
 import { makeApiKey, writeApiKey } from './api-keys.ts';
 import { ownsCredentials } from './identities.ts';
+import type { LoginRenewals } from './login-renewals.ts';
 import type { Actor } from './people.ts';
 import type { ApiKey, Clock, Deadline, Directory, Page, Person, Revocations } from './ports.ts';
 import type { Vault } from './vault.ts';
@@ -30,11 +31,12 @@ export interface KeysOptions {
   readonly vault: Vault;
   readonly clock: Clock;
   readonly revocations: Revocations;
+  readonly renewals: Pick<LoginRenewals, 'renew'>;
 }
 
 export type Keys = ReturnType<typeof createKeys>;
 
-export function createKeys({ directory, vault, clock, revocations }: KeysOptions) {
+export function createKeys({ directory, vault, clock, revocations, renewals }: KeysOptions) {
   const ownerOf = async (deadline: Deadline, actor: Actor, name: string | undefined): Promise<Owner> => {
     if (name === undefined || name === actor.person.name) return { kind: 'owner', person: actor.person };
     if (!actor.isAdmin) return { kind: 'denied' };
@@ -85,6 +87,7 @@ export function createKeys({ directory, vault, clock, revocations }: KeysOptions
       if (found === undefined || (!actor.isAdmin && found.key.personId !== actor.person.id)) return 'unknown';
       if (!(await queries.deleteKey(id))) return 'unknown';
       revocations.announce({ principalId: found.key.personId, tokenId: id });
+      await renewals.renew(deadline, found.key.personId);
       return 'revoked';
     },
   };

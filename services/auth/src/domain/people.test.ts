@@ -69,6 +69,7 @@ async function setUp(hasher = plainHasher()) {
     vault: createVault('mesh', randomBytes(32)),
     clock: { now: () => 1_800_000_000_000 },
     desk: await createPasswordDesk(hasher, createGate({ atOnce: 1, waiting: 10 })),
+    renewals: { heal: async () => {} },
     revocations: { announce: (revoked: object) => void announced.push(revoked) },
     reporter: { warn: () => {} },
     trustedRoles: ['writer'],
@@ -156,16 +157,19 @@ test('an admin who is disabled, or one of the mesh itself, does not count as the
   expect((await people.remove(soon, 'off')).kind).toBe('done');
 });
 
-test('a change of roles reaches the login; a change of password alone does not touch it', async () => {
+test('every change of a person reaches the login, and gives it a new secret', async () => {
   const { people, add, logins, announced } = await setUp();
   const person = await add({ name: 'ada', roles: ['reader'] });
   await people.change(soon, 'ada', { password: 'a fine password' });
-  expect(logins.logins.size).toBe(0);
+  const first = logins.logins.get('ada');
+  expect(first).toMatchObject({ groups: ['reader'], enabled: true });
+  expect(logins.ended).toEqual(['ada']);
   await people.change(soon, 'ada', { roles: ['writer'] });
+  expect(logins.logins.get('ada')?.secret).not.toBe(first?.secret);
   expect(logins.logins.get('ada')).toMatchObject({ groups: ['writer'], enabled: true, personId: person.id });
   await people.change(soon, 'ada', { disabled: true });
   expect(logins.logins.get('ada')).toMatchObject({ enabled: false });
-  expect(logins.ended).toEqual(['ada']);
+  expect(logins.ended).toEqual(['ada', 'ada']);
   expect(announced).toEqual(Array(3).fill({ principalId: person.id }));
 });
 

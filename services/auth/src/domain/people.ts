@@ -3,7 +3,7 @@ import type { GroupRole, Principal } from '@postern/contracts/common';
 
 import { createAttempts } from './attempts.ts';
 import type { EnrolmentTools } from './enrolment.ts';
-import { alignLogin, enrol } from './enrolment.ts';
+import { enrol, renewLogin } from './enrolment.ts';
 import { ownsCredentials } from './identities.ts';
 import { judgeName } from './names.ts';
 import type { PasswordDesk } from './password-desk.ts';
@@ -113,15 +113,16 @@ export function createPeople(options: PeopleOptions) {
         };
         if (countsAsAdmin(person) && !countsAsAdmin(wanted) && (await transaction.countAdmins()) <= 1)
           return { kind: 'lastAdmin' };
+        const renewed = await renewLogin(options, wanted, deadline);
         const touchesLogin = change.roles !== undefined || change.disabled !== undefined;
-        const aligned = touchesLogin ? await alignLogin(options, wanted, deadline) : { kind: 'made' as const, person: wanted };
-        if (aligned.kind === 'taken') return { kind: 'taken' };
-        await transaction.updatePerson(aligned.person);
-        return { kind: 'done', person: aligned.person };
+        if (renewed.kind === 'taken' && touchesLogin) return { kind: 'taken' };
+        const changedPerson = renewed.kind === 'taken' ? wanted : renewed.person;
+        await transaction.updatePerson(changedPerson);
+        return { kind: 'done', person: changedPerson };
       });
       if (changed.kind === 'done') {
         revocations.announce({ principalId: changed.person.id });
-        if (changed.person.disabled) await endConnections(options, deadline, name);
+        if (changed.person.disabled || hashed.value !== null) await endConnections(options, deadline, name);
       }
       return changed;
     },
@@ -162,15 +163,21 @@ export function createPeople(options: PeopleOptions) {
       const hashed = await hashNew(desk, deadline, name, newPassword);
       if (hashed.kind !== 'done') return hashed;
       const changed = await directory.transact(deadline, async (transaction): Promise<PasswordChange> => {
+        await transaction.lockLogins('shared');
         await transaction.lockName(name);
         const person = await transaction.personById(id);
         // Somebody changed it while the old one was being checked.
         if (person === undefined || person.disabled || person.passwordHash !== passwordHash) return { kind: 'refused' };
         const wanted = { ...person, passwordHash: hashed.value, epoch: person.epoch + 1, updatedAt: clock.now() };
-        await transaction.updatePerson(wanted);
-        return { kind: 'done', person: wanted };
+        const renewed = await renewLogin(options, wanted, deadline);
+        const changedPerson = renewed.kind === 'taken' ? wanted : renewed.person;
+        await transaction.updatePerson(changedPerson);
+        return { kind: 'done', person: changedPerson };
       });
-      if (changed.kind === 'done') revocations.announce({ principalId: id });
+      if (changed.kind === 'done') {
+        revocations.announce({ principalId: id });
+        await endConnections(options, deadline, name);
+      }
       return changed;
     },
   };
@@ -187,7 +194,7 @@ async function hashNew(desk: PasswordDesk, deadline: Deadline, name: string, pas
   return reason === undefined ? desk.hash(deadline, password) : { kind: 'weak', reason };
 }
 
-/** The login is shut already; that its connections could not be ended does not undo that. */
+/** The login is shut, or has a new secret, already; that its connections could not be ended does not undo that. */
 async function endConnections({ logins, reporter }: PeopleOptions, deadline: Deadline, name: string): Promise<void> {
   if (!logins.made) return;
   await logins.endConnections(deadline, name).catch((err: unknown) => reporter.warn({ err, name }, 'connections not ended'));

@@ -61,8 +61,8 @@ export function createHandlers({
 
     publishKeys: async () => ({ keys: [...signingKeys.published()] }),
 
-    async lendDatabaseLogin({ assertion, sealTo }, call) {
-      const loan = await identities.lendLogin(deadlineIn(call.remainingMs), await verifySqlAssertion(assertion));
+    async lendDatabaseLogin({ assertion, sealTo, refused = false }, call) {
+      const loan = await identities.lendLogin(deadlineIn(call.remainingMs), await verifySqlAssertion(assertion), { refused });
       switch (loan.kind) {
         case 'gone':
           throw call.fail('CREDENTIAL_INVALID');

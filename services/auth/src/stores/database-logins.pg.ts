@@ -118,6 +118,7 @@ async function shape(query: Query, wish: LoginWish, { verifier, held, meshId }: 
     );
   } else {
     await query(`ALTER ROLE ${role} ${login} PASSWORD ${password}`);
+    await resetSettings(query, wish.name);
   }
   await query(`COMMENT ON ROLE ${role} IS ${pg.escapeLiteral(`${OURS}:${meshId}:${wish.personId}`)}`);
   await revoke(query, wish.name, held?.filter((group) => !wish.groups.includes(group)) ?? []);
@@ -125,6 +126,20 @@ async function shape(query: Query, wish: LoginWish, { verifier, held, meshId }: 
   if (given.length === 0) return;
   const names = given.map((group) => pg.escapeIdentifier(`${GROUP_PREFIX}${group}`)).join(', ');
   await query(`GRANT ${names} TO ${role}${(await separatesSet(query)) ? ' WITH INHERIT TRUE, SET FALSE' : ''}`);
+}
+
+/** Whoever has a role may give it settings, and some of them shut out every new session. */
+async function resetSettings(query: Query, name: string): Promise<void> {
+  const role = pg.escapeIdentifier(name);
+  await query(`ALTER ROLE ${role} RESET ALL`);
+  const rows = await query(
+    `SELECT d.datname AS database FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
+     JOIN pg_database d ON d.oid = s.setdatabase WHERE r.rolname = $1`,
+    [name],
+  );
+  for (const { database } of rows) {
+    await query(`ALTER ROLE ${role} IN DATABASE ${pg.escapeIdentifier(String(database))} RESET ALL`);
+  }
 }
 
 async function revoke(query: Query, name: string, groups: readonly GroupRole[]): Promise<void> {
