@@ -5,6 +5,8 @@ import { Readable } from 'node:stream';
 import { beforeEach, expect } from 'vitest';
 
 import { basic, edgeTest as test } from './edge-test.ts';
+import type { Canary } from './canary.ts';
+import { openCanary } from './canary.ts';
 import { rawRequest, sendRaw } from './raw-client.ts';
 import type { World } from './world.ts';
 import { PASSWORD } from './world.ts';
@@ -20,6 +22,16 @@ const streamed = (parts: Iterable<string>): RequestInit => ({
   body: Readable.toWeb(Readable.from(parts)) as ReadableStream<Uint8Array<ArrayBuffer>>,
   duplex: 'half',
 });
+
+/** Answers nothing until it is told to. */
+function hold(canary: Canary): PromiseWithResolvers<void> {
+  const held = Promise.withResolvers<void>();
+  canary.reply = (request, response) => {
+    request.resume();
+    void held.promise.then(() => response.end('{}'));
+  };
+  return held;
+}
 
 beforeEach<{ world: World }>(({ world }) => {
   world.sql.reply = undefined;
@@ -224,6 +236,53 @@ test('a replica whose door is shut is passed over, also by a body that streams',
   const statuses = await Promise.all(bodies.map(async (body) => (await post(world, body)).status));
   expect(new Set(statuses)).toEqual(new Set([200]));
   expect((await post(world, '', streamed(['some', 'more']))).status).toBe(200);
+});
+
+test('a replica with too much to do is not one that is away: the one too many is 503, and it is asked again at once', async ({
+  open,
+}) => {
+  await using world = await open({ socketsMax: 1, waitingMax: 1 });
+  const held = hold(world.sql);
+  const first = post(world, '{}');
+  await eventually(() => world.sql.arrived.length === 1);
+  const others = [post(world, '{}'), post(world, '{}')];
+  const refused = await Promise.race(others);
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+  expect((await fetch(`${world.origins['password']}/api/readyz`)).status).toBe(200);
+  held.resolve();
+  const statuses = (await Promise.all([first, ...others])).map(({ status }) => status);
+  expect(statuses.toSorted()).toEqual([200, 200, 503]);
+  expect((await post(world, '{}')).status).toBe(200);
+});
+
+test('what one replica has no room for goes to another, and is not counted there for ever', async ({ open }) => {
+  await using world = await open({ socketsMax: 1, waitingMax: 0 });
+  await using second = await openCanary(async () => Promise.reject(new Error('nobody')));
+  const url = second.origin;
+  await using _second = await announce(world.buses.sql, 'sql', { replicaId: 'sql-2', url, isReady: async () => true });
+  const both = [world.sql, second];
+  await eventually(async () => {
+    await post(world, '{}');
+    return second.arrived.length > 0;
+  });
+  const arrivals = (): number => world.sql.arrived.length + second.arrived.length;
+  const held = both.map(hold);
+  let before = arrivals();
+  const [one, two] = both.map(({ arrived }) => arrived.length);
+  // One small and one streamed, which waits elsewhere: as much to do for each, but room for another small one at one of them.
+  const small = post(world, '{}');
+  await eventually(() => arrivals() === before + 1);
+  const large = post(world, 'x'.repeat(100_000));
+  await eventually(() => arrivals() === before + 2);
+  expect(both.map(({ arrived }) => arrived.length)).toEqual([(one ?? 0) + 1, (two ?? 0) + 1]);
+  const third = post(world, '{}');
+  await eventually(() => arrivals() === before + 3);
+  held.forEach(({ resolve }) => resolve());
+  expect((await Promise.all([small, large, third])).map(({ status }) => status)).toEqual([200, 200, 200]);
+  before = second.arrived.length;
+  const firstBefore = world.sql.arrived.length;
+  for (let index = 0; index < 4; index += 1) expect((await post(world, '{}')).status).toBe(200);
+  expect([world.sql.arrived.length - firstBefore, second.arrived.length - before]).toEqual([2, 2]);
 });
 
 test('if no replica can be reached the answer is 503, with a time to come back', async ({ open }) => {

@@ -63,6 +63,8 @@ export interface WorldOptions {
   readonly keyPair?: KeyPair;
   readonly drainNoticeMs?: number;
   readonly connectionsMax?: number;
+  readonly socketsMax?: number;
+  readonly waitingMax?: number;
   readonly headMs?: number;
   readonly requestMs?: number;
   readonly identityClock?: { nowMs(): number };
@@ -195,11 +197,12 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     },
     log,
   );
+  const { socketsMax = 64, waitingMax = 64 } = options;
   const app = createApp({
     credentials: createCredentials(authClient, session),
     logins: createLogins(session),
     mint: createMint(authClient),
-    upstream: scope.use(createUpstream({ socketsMax: 64, waitingMax: 64, connectMs: 1_000, idleMs: 30_000 })),
+    upstream: scope.use(createUpstream({ socketsMax, waitingMax, connectMs: 1_000, idleMs: 30_000 })),
     agent: scope.adopt(new Agent({ keepAlive: true }), (open) => open.destroy()),
     verifierFor: issuers,
     corsOrigins: options.corsOrigins ?? [],

@@ -65,7 +65,7 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
     if (line !== undefined) return line.send(order);
     if (pool.all.size >= options.socketsMax) {
       if (pool.waiting.length < options.waitingMax) pool.waiting.push(order);
-      else breakOff(order, { reached: false, cause: 'too many requests wait for the replica' });
+      else queueMicrotask(() => breakOff(order, { kind: 'busy', cause: 'too many requests wait for the replica' }));
       return;
     }
     const fresh: Line = openLine(origin, options.connectMs, {
@@ -174,7 +174,10 @@ function openLine(origin: string, connectMs: number, events: LineEvents): Line {
   socket.on('error', (error) => (fault = error));
   socket.on('close', () => {
     clearTimeout(slow);
-    if (current !== undefined) breakOff(current, { reached: connected, cause: fault ?? 'the replica closed the connection' });
+    if (current !== undefined) {
+      const kind = connected ? 'reached' : 'unreached';
+      breakOff(current, { kind, cause: fault ?? 'the replica closed the connection' });
+    }
     current = undefined;
     events.lost();
   });

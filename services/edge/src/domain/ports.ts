@@ -79,8 +79,11 @@ export interface AnswerHead {
 
 /** What happened to a request that has no answer, or no whole one. */
 export interface Broken {
-  /** Whether any byte of the request may have reached the replica. */
-  readonly reached: boolean;
+  /**
+   * `busy`: too many requests wait for the replica already. `unreached`: its door is shut. `reached`: it may have seen any byte
+   * of the request.
+   */
+  readonly kind: 'busy' | 'unreached' | 'reached';
   readonly cause: unknown;
 }
 
@@ -90,6 +93,7 @@ export interface AnswerSink {
   /** `last` if the answer is known to end with this chunk; `end` follows all the same. */
   data(chunk: Buffer, last: boolean): void;
   end(): void;
+  /** Never before `send` has returned. */
   broken(what: Broken): void;
 }
 

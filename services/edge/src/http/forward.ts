@@ -112,10 +112,8 @@ function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions):
             return void response.destroy();
           }
           if (mayTryAgain(what)) {
-            if (!what.reached) {
-              tried.add(taken.replicaId);
-              taken.suspect();
-            }
+            if (what.kind !== 'reached') tried.add(taken.replicaId);
+            if (what.kind === 'unreached') taken.suspect();
             return next();
           }
           fail(new Failure('UPSTREAM_FAILED'));
@@ -124,8 +122,8 @@ function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions):
     );
     current = { sending, taken };
   };
-  const mayTryAgain = ({ reached }: Broken): boolean => {
-    if (!reached) return true;
+  const mayTryAgain = ({ kind }: Broken): boolean => {
+    if (kind !== 'reached') return true;
     repeats -= 1;
     return repeats >= 0;
   };
