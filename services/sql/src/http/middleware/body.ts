@@ -24,8 +24,10 @@ export function takeBody(request: IncomingMessage): Promise<Buffer> {
   const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const tooLarge = (): Failure =>
-    new Failure('SQL_BODY_TOO_LARGE', { detail: 'Failed to buffer the request body: length limit exceeded' });
+  const tooLarge = (): void => {
+    clearTimeout(timer);
+    reject(new Failure('SQL_BODY_TOO_LARGE', { detail: 'Failed to buffer the request body: length limit exceeded' }));
+  };
   const timer = setTimeout(() => {
     request.destroy();
     reject(new Failure('TIMEOUT', { detail: 'the body did not arrive in time' }));
@@ -34,11 +36,11 @@ export function takeBody(request: IncomingMessage): Promise<Buffer> {
     bytes += chunk.length;
     if (bytes <= BODY_BYTES_MAX) chunks.push(chunk);
     else chunks.length = 0;
-    if (bytes > DISCARDED_BYTES_MAX) reject(tooLarge());
+    if (bytes > DISCARDED_BYTES_MAX) tooLarge();
   });
   request.once('end', () => {
     clearTimeout(timer);
-    if (bytes > BODY_BYTES_MAX) return reject(tooLarge());
+    if (bytes > BODY_BYTES_MAX) return tooLarge();
     const [only] = chunks;
     resolve(chunks.length === 1 && only !== undefined ? only : Buffer.concat(chunks));
   });

@@ -1,6 +1,6 @@
 /** `POST /api/sql`. */
 import { Failure } from '@postern/contracts/failure';
-import type { Caller, Outcome, QueryRunner } from '../../domain/ports.ts';
+import type { Answer, Caller, Outcome, QueryRunner } from '../../domain/ports.ts';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import { checkContentType, takeBody } from '../middleware/body.ts';
@@ -9,6 +9,8 @@ import { readBody, readOptions } from '../schemas.ts';
 
 /** A reader that takes nothing for this long is gone. */
 const STALL_MS = 60_000;
+/** One that takes less than this (1 Mbit/s) is not waited for: it keeps memory or a file for as long as it likes. */
+const SLOWEST_BYTES_PER_MS = 128;
 const ONE_WRITE_BYTES = 16_384;
 
 export async function postSql(
@@ -50,16 +52,21 @@ async function send(outcome: Outcome, response: ServerResponse): Promise<void> {
   }
 }
 
-async function sendAnswer(answer: Extract<Outcome, { kind: 'answered' }>['answer'], response: ServerResponse): Promise<void> {
+export async function sendAnswer(answer: Answer, response: ServerResponse): Promise<void> {
   try {
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': answer.length });
-    if (answer.whole !== undefined) {
+    if (answer.whole !== undefined && answer.whole.length <= ONE_WRITE_BYTES) {
       // As a string of bytes it goes out with the headers in one write, which costs a sixth less than two.
-      if (answer.whole.length <= ONE_WRITE_BYTES) response.end(answer.whole.toString('latin1'), 'latin1');
-      else response.end(answer.whole);
+      response.end(answer.whole.toString('latin1'), 'latin1');
       return;
     }
+    const late = setTimeout(() => response.destroy(), STALL_MS + answer.length / SLOWEST_BYTES_PER_MS);
+    response.once('close', () => clearTimeout(late));
     response.setTimeout(STALL_MS, () => response.destroy());
+    if (answer.whole !== undefined) {
+      response.end(answer.whole);
+      return;
+    }
     for await (const piece of answer.pieces()) if (!(await written(response, piece))) return;
     response.end();
   } finally {
