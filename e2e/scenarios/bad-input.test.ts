@@ -64,12 +64,13 @@ verifies('input:bad', 'options that are no object of strings get 400, and unknow
 });
 
 const API_CASES: readonly (readonly [string, string, RequestOptions, number])[] = [
-  ['a person with an unknown key', '/api/people', { json: { name: 'x', roles: ['reader'], colour: 'red' } }, 400],
-  ['a person without a name', '/api/people', { json: { roles: ['reader'] } }, 400],
-  ['a person in an unknown group', '/api/people', { json: { name: 'x', roles: ['owner'] } }, 400],
+  ['a person with an unknown key', '/api/people', { json: { name: 'x', roles: ['reader'], colour: 'red' } }, 422],
+  ['a person without a name', '/api/people', { json: { roles: ['reader'] } }, 422],
+  ['a person in an unknown group', '/api/people', { json: { name: 'x', roles: ['owner'] } }, 422],
   ['a person with a reserved name', '/api/people', { json: { name: 'pg_person', roles: ['reader'] } }, 422],
   ['a person twice', '/api/people', { json: { name: 'admin', roles: ['reader'] } }, 409],
   ['a body that is not JSON', '/api/people', { body: '{', headers: JSON_TYPE }, 400],
+  ['a body of another type', '/api/people', { method: 'POST', body: '{}', headers: { 'content-type': 'text/plain' } }, 415],
   ['a body that is too large', '/api/people', { json: { name: 'x'.repeat(65_536) } }, 413],
   ['a path that is not there', '/api/nothing', {}, 404],
   ['a person who is not there', '/api/people/nobody_by_this_name', {}, 404],

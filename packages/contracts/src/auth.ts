@@ -25,6 +25,8 @@ export const authErrors = defineErrors({
   NAME_RESERVED: { status: 422, title: 'The name is reserved' },
   KEY_NOT_FOUND: { status: 404, title: 'No such API key' },
   LAST_ADMIN: { status: 409, title: 'The last admin cannot be removed' },
+  AUTH_CONTENT_TYPE: { status: 415, title: 'The body must be application/json' },
+  AUTH_BODY_SHAPE: { status: 422, title: 'The body is not what this route takes' },
   ADMIN_REQUIRED: { status: 403, title: 'Only an admin may do this' },
 });
 

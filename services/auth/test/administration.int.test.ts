@@ -71,7 +71,7 @@ worldTest('an agent is in the group agent and in no other', async ({ world }) =>
   const made = await asAdmin('POST', '/api/people', { name: world.name('bot'), kind: 'agent' });
   expect(made.body).toMatchObject({ kind: 'agent', roles: ['agent'], hasPassword: false });
   const wrong = await asAdmin('POST', '/api/people', { name: world.name('bot2'), kind: 'agent', roles: ['writer'] });
-  expect(wrong.body).toMatchObject({ code: 'INVALID_REQUEST', issues: [{ pointer: '/roles' }] });
+  expect(wrong.body).toMatchObject({ code: 'AUTH_BODY_SHAPE', issues: [{ pointer: '/roles' }] });
 });
 
 worldTest('what is wrong with a body is said by pointer, and nothing of it is repeated', async ({ world }) => {
@@ -93,7 +93,7 @@ worldTest('what is wrong with a body is said by pointer, and nothing of it is re
   ];
   for (const [body, pointer] of cases) {
     const answer = await asAdmin('POST', '/api/people', body);
-    expect([answer.status, answer.body['code']], JSON.stringify(body)).toEqual([400, 'INVALID_REQUEST']);
+    expect([answer.status, answer.body['code']], JSON.stringify(body)).toEqual([422, 'AUTH_BODY_SHAPE']);
     expect(answer.headers.get('content-type')).toBe('application/problem+json');
     expect(answer.body['issues']).toMatchObject([{ pointer }]);
     expect(answer.text).not.toContain('Password123');
@@ -102,12 +102,79 @@ worldTest('what is wrong with a body is said by pointer, and nothing of it is re
     const answer = await asAdmin('POST', '/api/people', body);
     expect(answer.status).toBe(body.length > 65_536 ? 413 : 400);
   }
-  expect((await asAdmin('GET', '/api/people?limit=0')).status).toBe(400);
-  expect((await asAdmin('GET', '/api/people?limit=1&limit=2')).status).toBe(400);
   expect((await asAdmin('GET', '/api/people/%zz')).status).toBe(400);
   expect((await asAdmin('GET', '/api/nothing')).body['code']).toBe('ROUTE_NOT_FOUND');
   const refused = await asAdmin('PUT', '/api/people', {});
   expect([refused.status, refused.headers.get('allow')]).toEqual([405, 'GET, POST']);
+});
+
+worldTest('what is wrong with a query is said in words, and never fails', async ({ world }) => {
+  const { asAdmin, asPerson } = await people(world);
+  const whole = { pointer: '/limit', message: 'must be a whole number from 1 to 100' };
+  const cases = [
+    ...['0', '-1', '101', '1.5', '1e1', 'ten', ''].map((limit) => [`limit=${limit}`, whole] as const),
+    ['limit=1&limit=2', { pointer: '/limit', message: 'must be given once' }],
+    ['after=a&after=b', { pointer: '/after', message: 'must be given once' }],
+    ['after=%00', { pointer: '/after', message: 'must not have control characters' }],
+    [`after=${'a'.repeat(257)}`, { pointer: '/after', message: 'must be at most 256 characters' }],
+  ] as const;
+  for (const [query, issue] of cases) {
+    for (const [ask, path] of [
+      [asAdmin, '/api/people'],
+      [asPerson, '/api/keys'],
+    ] as const) {
+      const answer = await ask('GET', `${path}?${query}`);
+      expect([answer.status, answer.body['code'], answer.body['issues']], query).toEqual([400, 'INVALID_REQUEST', [issue]]);
+    }
+  }
+  for (const [method, path] of [
+    ['GET', '/api/people/%00'],
+    ['PATCH', '/api/people/%00'],
+    ['DELETE', '/api/people/%00'],
+    ['GET', '/api/keys?person=%00'],
+    ['DELETE', '/api/keys/%00'],
+  ] as const) {
+    const answer = await asAdmin(method, path, method === 'PATCH' ? { disabled: true } : undefined);
+    expect(answer.status, `${method} ${path}`).toBe(404);
+  }
+  expect(world.lines.filter((line) => line.includes('"level":50'))).toEqual([]);
+});
+
+worldTest('a body of another type, one that is no JSON and one of another shape are told apart', async ({ world }) => {
+  const { replica, admin } = await people(world);
+  const { assertion } = await world.edge.mint({ principal: admin, audience: 'auth' });
+  world.secrets.add(assertion);
+  for (const [method, path] of [
+    ['POST', '/api/people'],
+    ['PATCH', `/api/people/${admin.name}`],
+    ['POST', '/api/keys'],
+    ['PATCH', '/api/me'],
+  ] as const) {
+    const send = async (type: string | undefined, body: string | undefined, headers = {}) => {
+      const answer = await fetch(replica.origin + path, {
+        method,
+        headers: { [PRINCIPAL_HEADER]: assertion, ...(type !== undefined && { 'content-type': type }), ...headers },
+        ...(body !== undefined && { body: Buffer.from(body) }),
+      });
+      const { code } = (await answer.json()) as { code: unknown };
+      return [answer.status, code];
+    };
+    const otherType = [415, 'AUTH_CONTENT_TYPE'];
+    expect(await send('text/plain', '{}'), path).toEqual(otherType);
+    expect(await send('application/x-www-form-urlencoded', 'a=b'), path).toEqual(otherType);
+    expect(await send(undefined, '{}'), path).toEqual(otherType);
+    expect(await send(undefined, undefined), path).toEqual(otherType);
+    expect(await send('application/json; charset=latin1', '{}'), path).toEqual(otherType);
+    expect(await send('application/json', '{}', { 'content-encoding': 'gzip' }), path).toEqual(otherType);
+    const noJson = [400, 'INVALID_REQUEST'];
+    expect(await send('application/json', undefined), path).toEqual(noJson);
+    expect(await send('application/json', ''), path).toEqual(noJson);
+    expect(await send('application/json', '{'), path).toEqual(noJson);
+    const otherShape = [422, 'AUTH_BODY_SHAPE'];
+    for (const body of ['{}', '[]', 'null', '7', '{"nothing":"known"}']) {
+      expect(await send('application/json; charset=utf-8', body), path).toEqual(otherShape);
+    }
+  }
 });
 
 worldTest('names that are reserved or taken are refused', async ({ world }) => {
@@ -292,7 +359,7 @@ worldTest('a person changes their own password with the one they have', async ({
   expect((await asPerson('PATCH', '/api/me', { currentPassword, newPassword: 'short' })).body).toMatchObject({
     issues: [{ pointer: '/newPassword' }],
   });
-  expect((await asPerson('PATCH', '/api/me', { newPassword })).status).toBe(400);
+  expect((await asPerson('PATCH', '/api/me', { newPassword })).status).toBe(422);
   expect((await asPerson('PATCH', '/api/me', { currentPassword, newPassword })).status).toBe(204);
   await eventually(() => expect(world.revoked).toContainEqual({ principalId: person.id }));
   await expect(world.session.verifyPassword({ name: person.name, password: currentPassword })).rejects.toMatchObject({

@@ -188,6 +188,14 @@ export function directorySuite(test: DirectoryTest): void {
     expect((await Promise.all(attempts)).filter(Boolean)).toHaveLength(1);
   });
 
+  test('a name that nobody can have is locked in vain, not refused', async (directory) => {
+    const found = directory.transact(soon, async (transaction) => {
+      await transaction.lockName('nul\0');
+      return transaction.personByName('nul\0');
+    });
+    expect(await found).toBeUndefined();
+  });
+
   test('nothing is asked after the deadline', async (directory) => {
     await expect(directory.at(over).personByName('x')).rejects.toMatchObject({ code: 'TIMEOUT' });
     await expect(directory.transact(over, async () => 1)).rejects.toMatchObject({ code: 'TIMEOUT' });

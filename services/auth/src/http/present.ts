@@ -26,6 +26,8 @@ export function failureOf(error: unknown): unknown {
   if (type === 'entity.too.large') return new Failure('BODY_TOO_LARGE');
   if (type === 'entity.parse.failed') return new Failure('INVALID_REQUEST', { detail: 'the body is not JSON' });
   if (type === 'request.aborted') return new Failure('INVALID_REQUEST', { detail: 'the body broke off' });
+  // Another charset, or a compressed body.
+  if (status === 415) return new Failure('AUTH_CONTENT_TYPE');
   if (typeof status === 'number' && status >= 400 && status < 500) return new Failure('INVALID_REQUEST');
   return error;
 }

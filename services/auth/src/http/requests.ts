@@ -15,22 +15,32 @@ const deadlineIn = createDeadlines(() => performance.now());
 export const deadlineOf = (): Deadline => deadlineIn(DEADLINE_MS);
 
 export function bodyOf<Schema extends z.ZodType>(request: Request, schema: Schema): z.output<Schema> {
+  const { 'content-type': type = '', 'content-length': length } = request.headers;
+  if (!JSON_TYPE.test(type)) throw new Failure('AUTH_CONTENT_TYPE');
   const body: unknown = request.body;
-  if (body === undefined) throw new Failure('INVALID_REQUEST', { detail: 'a body of type application/json is needed' });
-  return parsed(body, schema);
+  // The parser takes an empty body for an empty object.
+  if (body === undefined || length === '0') throw new Failure('INVALID_REQUEST', { detail: 'the body is not JSON' });
+  return parsed(body, schema, 'AUTH_BODY_SHAPE');
 }
 
-export const queryOf = <Schema extends z.ZodType>(request: Request, schema: Schema): z.output<Schema> =>
-  parsed(request.query, schema);
+const JSON_TYPE = /^application\/json *(?:;|$)/i;
 
-function parsed<Schema extends z.ZodType>(value: unknown, schema: Schema): z.output<Schema> {
+export const queryOf = <Schema extends z.ZodType>(request: Request, schema: Schema): z.output<Schema> =>
+  parsed(request.query, schema, 'INVALID_REQUEST');
+
+function parsed<Schema extends z.ZodType>(
+  value: unknown,
+  schema: Schema,
+  code: 'AUTH_BODY_SHAPE' | 'INVALID_REQUEST',
+): z.output<Schema> {
   const outcome = schema.safeParse(value);
-  if (!outcome.success) throw new Failure('INVALID_REQUEST', { issues: issuesOf(outcome.error) });
+  if (!outcome.success) throw new Failure(code, { issues: issuesOf(outcome.error) });
   return outcome.data;
 }
 
+/** A value in the body that a rule of the domain refuses. */
 export const invalid = (pointer: string, message: string): Failure =>
-  new Failure('INVALID_REQUEST', { issues: [{ pointer, message }] });
+  new Failure('AUTH_BODY_SHAPE', { issues: [{ pointer, message }] });
 
 export const crowded = (kind: 'busy' | 'late'): Failure =>
   kind === 'busy' ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : new Failure('TIMEOUT');

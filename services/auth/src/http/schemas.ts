@@ -47,12 +47,18 @@ export const KeyCreation = z.strictObject({
   expiresInSeconds: z.number().int().min(1).max(TEN_YEARS_SECONDS).optional(),
 });
 
+const Parameter = z.string('must be given once');
+
 /** Other parameters of the query are not looked at; one that repeats is refused. */
 export const PageQuery = z.object({
-  limit: z.coerce.number().int().min(1).max(100).default(50),
-  after: z.string().max(256).optional(),
+  limit: Parameter.regex(/^(?:[1-9]\d?|100)$/, 'must be a whole number from 1 to 100')
+    .transform(Number)
+    .default(50),
+  after: Parameter.max(256, 'must be at most 256 characters')
+    .regex(/^\P{Cc}*$/u, 'must not have control characters')
+    .optional(),
 });
-export const KeysQuery = PageQuery.extend({ person: PersonName.optional() });
+export const KeysQuery = PageQuery.extend({ person: Parameter.pipe(PersonName).optional() });
 
 const instant = (ms: number): string => new Date(ms).toISOString();
 

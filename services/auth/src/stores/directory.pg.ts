@@ -59,6 +59,7 @@ const locks = (query: Query): Pick<DirectoryTransaction, 'lockLogins' | 'lockAdm
     await query('SELECT pg_advisory_xact_lock($1, 3)', [LOCK]);
   },
   async lockName(name) {
+    if (name.includes('\0')) return;
     await query('SELECT pg_advisory_xact_lock($1, hashtext($2))', [NAME_LOCK, name]);
   },
 });
