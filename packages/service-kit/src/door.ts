@@ -1,6 +1,6 @@
 import type { RequestListener, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { isIPv6 } from 'node:net';
 
@@ -31,10 +31,20 @@ export async function openDoor(listener: RequestListener, options: DoorOptions):
     response.once('close', () => {
       underWay.delete(response);
       // One that had sent its headers before the drain leaves its connection open, and idle.
-      if (draining) setImmediate(() => server.closeIdleConnections());
+      if (draining) setImmediate(shutIdle);
     });
     listener(request, response);
   });
+  const connections = new Set<Socket>();
+  server.on('connection', (socket) => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+  });
+  /** Also those on which nothing, or not all of a head, was ever sent. */
+  const shutIdle = (): void => {
+    const busy = new Set([...underWay].map(({ req }) => req.socket));
+    for (const socket of connections) if (!busy.has(socket)) socket.destroy();
+  };
   options.prepare?.(server);
   const listening = Promise.withResolvers<void>();
   server.once('error', listening.reject);
@@ -51,7 +61,7 @@ export async function openDoor(listener: RequestListener, options: DoorOptions):
       for (const response of underWay) if (!response.headersSent) response.setHeader('connection', 'close');
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
-      server.closeIdleConnections();
+      shutIdle();
       await closed.promise;
     },
   };
