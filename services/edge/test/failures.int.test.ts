@@ -139,6 +139,33 @@ test('a stop says so, still serves for a while, and finishes what is under way',
   await drained;
 });
 
+test('a stop waits for no connection on which nothing is under way', { timeout: 8_000 }, async ({ open }) => {
+  await using world = await open();
+  const held = Promise.withResolvers<void>();
+  world.sql.reply = (request, response) => {
+    request.resume();
+    response.write('begun');
+    void held.promise.then(() => response.end('done'));
+  };
+  const authorization = `Authorization: ${basic('alice', PASSWORD)['authorization'] ?? ''}`;
+  const asking = rawRequest('POST /api/sql HTTP/1.1', [authorization, 'Content-Length: 2'], '{}');
+  const bytes = ['', 'GET / HTTP/1.1\r\nX-Half: ', rawRequest('GET /api/livez HTTP/1.1'), asking];
+  const options = { port: world.port('password'), host: '127.0.0.1', allowHalfOpen: true };
+  const sockets = bytes.map(() =>
+    connect(options)
+      .on('error', () => {})
+      .resume(),
+  );
+  await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+  sockets.forEach((socket, index) => void (bytes[index] !== '' && socket.write(bytes[index] ?? '')));
+  await eventually(() => world.sql.arrived.length === 1);
+  await Promise.all(sockets.slice(3).map((socket) => once(socket, 'data')));
+  const drained = world.drain();
+  await Promise.all(sockets.slice(0, 3).map((socket) => once(socket, 'end')));
+  held.resolve();
+  await drained;
+});
+
 /** imm-097: limits come before everything, and hold a slow client's connection only so long. */
 test('a client that is slow with its head or its body is told 408, and long answers are not cut', async ({ open }) => {
   await using world = await open({ headMs: 200, requestMs: 400 });

@@ -131,7 +131,8 @@ function trackConnections(server: Server, tls: boolean): Connections {
     turns?.add(turn);
     response.once('close', () => {
       turns?.delete(turn);
-      if (ending && turns?.size === 0) socket.end();
+      // One whose head was sent before the end was decided on; its client need not agree to it.
+      if (ending && turns?.size === 0) socket.end(() => socket.destroy());
     });
   };
   server.on('request', track);
