@@ -10,7 +10,7 @@ import { Task } from '../src/stores/task.pg.ts';
 import { extendedQuery, simpleQuery } from '../src/stores/wire.pg.ts';
 import { sqlTest as test } from './sql-test.ts';
 
-const catalog: Catalog = { shapes: async () => new Map(), names: async () => new Map() };
+const catalog: Catalog = { shapes: async () => new Map() };
 const MIB = 1_048_576;
 const limits = {
   requestMs: 60_000,
@@ -34,7 +34,7 @@ test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy
         statementTimeoutMs: 10_000,
         runaway: () => {},
       });
-      const task = new Task({ limits, catalog, describeRows: createDescribeRows(catalog) });
+      const task = new Task({ limits, describeRows: createDescribeRows(catalog) });
       task.begin(connection);
       await (bytes[0] === 0x51 ? task.simple(bytes, new Map(), true) : task.extended(bytes, true));
       expect(task.isOver).toBe(true);
@@ -55,7 +55,7 @@ test('a result whose types cannot be looked up is an error, never another kind o
     statementTimeoutMs: 10_000,
     runaway: () => {},
   });
-  const task = new Task({ limits, catalog: silent, describeRows: createDescribeRows(silent) });
+  const task = new Task({ limits, describeRows: createDescribeRows(silent) });
   task.begin(connection);
   await task.simple(simpleQuery('create type task_ct as (a int); select row(1)::task_ct'), new Map(), true);
   const answer = await task.finish();

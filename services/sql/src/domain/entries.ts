@@ -83,11 +83,6 @@ export class Entries {
     this.#out.byte(0x5d);
   }
 
-  /** A row that is to be written once more. */
-  takeRowBack(): void {
-    if (this.#open !== undefined) this.#open.rows -= 1;
-  }
-
   notice(notice: Notice): void {
     const text = JSON.stringify(notice);
     if (this.#noticesTotal >= NOTICES_MAX || this.#noticeCharacters + text.length > NOTICE_CHARACTERS_MAX) {
@@ -174,6 +169,8 @@ export interface Column {
   readonly oid: number;
   readonly length: number;
   readonly modifier: number;
+  /** Its values come in binary form, not as text. */
+  readonly isBinary?: boolean;
 }
 
 export function describeColumns(columns: readonly Column[]): Buffer {

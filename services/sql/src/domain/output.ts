@@ -7,26 +7,7 @@ export const CHUNK_BYTES = 65_536;
 const SHORT_RUN = 48;
 const SPARE_MAX = 16;
 
-/** What is known of the session whose values are encoded. */
-export interface SessionFacts {
-  /** As the server reported them last. */
-  dateStyle: string;
-  timeZone: string;
-  /** Object identifiers by `<type>:<name>`, for values that PostgreSQL prints as names; `null` if there is no certain one. */
-  readonly names: Map<string, string | null>;
-  /** Names that an encoder met and did not know. */
-  readonly missing: Set<string>;
-}
-
-export const newFacts = (): SessionFacts => ({
-  dateStyle: 'ISO, MDY',
-  timeZone: 'UTC',
-  names: new Map(),
-  missing: new Set(),
-});
-
 export class Output {
-  readonly facts: SessionFacts;
   /** Write at `position` after {@link reserve}. */
   buffer: Buffer = Buffer.allocUnsafe(FIRST_BYTES);
   position = 0;
@@ -37,10 +18,6 @@ export class Output {
   readonly #spare: Buffer[] = [];
   /** Memory that is this output's alone; a small buffer shares its memory with others of the process. */
   readonly #own = new WeakSet<ArrayBufferLike>();
-
-  constructor(facts: SessionFacts = newFacts()) {
-    this.facts = facts;
-  }
 
   /** Bytes written so far, taken ones included. */
   get offset(): number {

@@ -30,8 +30,6 @@ export interface Grammar {
 /** The catalog of the person database, read by a login that owns nothing. */
 export interface Catalog {
   shapes(oids: readonly number[]): Promise<ReadonlyMap<number, TypeShape>>;
-  /** Object identifiers of names as a value prints them (`regclass:pg_class`); null where more or fewer than one object fits. */
-  names(keys: readonly string[]): Promise<ReadonlyMap<string, string | null>>;
 }
 
 export interface Caller {
@@ -42,6 +40,8 @@ export interface Caller {
 /** Lends the password of the caller's own login; throws a `Failure` if auth refuses or is away. */
 export interface Logins {
   lend(caller: Caller): Promise<string>;
+  /** The database refuses the password that is lent: asks auth to put the login right, and answers the new one. */
+  heal(caller: Caller): Promise<string>;
   /** Forgets what was lent for a role. */
   forget(role: string): void;
 }

@@ -62,6 +62,7 @@ test('the statements that change settings are known by their place', () => {
       [4, { name: undefined, values: [] }],
     ]),
     definesObjects: false,
+    isOneSelect: false,
   });
 });
 
@@ -71,12 +72,13 @@ const counted = (count: number, name?: string): Verdict => ({
   forbidden: name,
   changes: new Map(),
   definesObjects: false,
+  isOneSelect: false,
 });
 const rejected: Verdict = { kind: 'rejected', error: { message: 'syntax error', code: '42601' } };
 
 test('a simple string runs as a whole, is refused as a whole, or holds nothing', () => {
   expect(planSimple(counted(0))).toEqual({ kind: 'nothing' });
-  expect(planSimple(counted(3))).toEqual({ kind: 'run', changes: new Map(), definesObjects: false });
+  expect(planSimple(counted(3))).toEqual({ kind: 'run', changes: new Map(), definesObjects: false, isOneSelect: false });
   expect(planSimple(counted(2, 'FETCH c'))).toEqual({
     kind: 'refuse',
     error: { message: 'unsupported via this API: FETCH c', code: 'XX000' },

@@ -17,6 +17,8 @@ export type Verdict =
       readonly changes: ReadonlyMap<number, SettingChange>;
       /** Something may be made, changed or dropped that only this session can see until it commits. */
       readonly definesObjects: boolean;
+      /** It is one SELECT (or VALUES, or TABLE): no rules, no utilities. */
+      readonly isOneSelect: boolean;
     }
   /** The grammar does not know the text. The server's own words for it are better, if it agrees. */
   | { readonly kind: 'rejected'; readonly error: SqlError }
@@ -64,14 +66,16 @@ export function judge(statements: Iterable<ParsedStatement>): Verdict {
   let forbidden: string | undefined;
   const changes = new Map<number, SettingChange>();
   let definesObjects = false;
+  let selects = 0;
   for (const statement of statements) {
     if (forbidden === undefined && isForbidden(statement)) forbidden = statement.print();
     const change = settingChange(statement);
     if (change !== undefined) changes.set(count, change);
     definesObjects ||= !DEFINES_NOTHING.has(statement.node);
+    if (statement.node === 'SelectStmt') selects += 1;
     count += 1;
   }
-  return { kind: 'statements', count, forbidden, changes, definesObjects };
+  return { kind: 'statements', count, forbidden, changes, definesObjects, isOneSelect: count === 1 && selects === 1 };
 }
 
 /** Statements that leave every object as it was, but for what functions and triggers do. */
@@ -155,14 +159,14 @@ export type SimplePlan =
   | { readonly kind: 'refuse'; readonly error: SqlError }
   /** Ask the server for its own error, without running anything; if it has none, refuse with ours. */
   | { readonly kind: 'probe'; readonly error: SqlError }
-  | { readonly kind: 'run'; readonly changes: ReadonlyMap<number, SettingChange>; readonly definesObjects: boolean };
+  | ({ readonly kind: 'run' } & Pick<Extract<Verdict, { kind: 'statements' }>, 'changes' | 'definesObjects' | 'isOneSelect'>);
 
 export function planSimple(verdict: Verdict): SimplePlan {
   if (verdict.kind === 'unjudged') return { kind: 'refuse', error: verdict.error };
   if (verdict.kind === 'rejected') return { kind: 'probe', error: verdict.error };
   if (verdict.forbidden !== undefined) return { kind: 'refuse', error: unsupported(verdict.forbidden) };
-  const { count, changes, definesObjects } = verdict;
-  return count === 0 ? { kind: 'nothing' } : { kind: 'run', changes, definesObjects };
+  const { count, changes, definesObjects, isOneSelect } = verdict;
+  return count === 0 ? { kind: 'nothing' } : { kind: 'run', changes, definesObjects, isOneSelect };
 }
 
 export type Step = Exclude<SimplePlan, { readonly kind: 'nothing' }>;

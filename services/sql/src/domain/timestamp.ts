@@ -1,7 +1,7 @@
 /** timestamp and timestamptz as epoch milliseconds with three decimals, by integer arithmetic only. */
 import type { Encoder } from './encoder.ts';
 import { QUOTE, text, whole } from './encoder.ts';
-import type { Output, SessionFacts } from './output.ts';
+import type { Output } from './output.ts';
 
 /** Days from 1970-01-01 to a day of the proleptic Gregorian calendar; year 0 is 1 BC. */
 export function daysFromCivil(year: number, month: number, day: number): number {
@@ -86,98 +86,28 @@ function writeIso(out: Output, bytes: Buffer, from: number, to: number): boolean
 
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-/** Months and days with the same separator: `SQL` (`/`), where the order is the session's, and `German` (`.`). */
-const NUMERIC =
-  /^(?<first>\d\d)(?<separator>[/.])(?<second>\d\d)[/.](?<year>\d{4,}) (?<time>[\d:.]+)(?: ?(?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
+/** `German` and `Postgres`. In `SQL` only the session could tell which number is the month, and zones have many names. */
+const GERMAN = /^(?<day>\d\d)\.(?<month>\d\d)\.(?<year>\d{4,}) (?<time>[\d:.]+)(?<bc> BC)?$/;
 const NAMED =
-  /^[A-Z][a-z]{2} (?:(?<day1>\d\d) (?<month1>[A-Z][a-z]{2})|(?<month2>[A-Z][a-z]{2}) (?<day2>\d\d)) (?<time>[\d:.]+) (?<year>\d{4,})(?: (?!BC$)(?<zone>[^ ]+))?(?<bc> BC)?$/;
+  /^[A-Z][a-z]{2} (?:(?<day1>\d\d) (?<month1>[A-Z][a-z]{2})|(?<month2>[A-Z][a-z]{2}) (?<day2>\d\d)) (?<time>[\d:.]+) (?<year>\d{4,})(?<bc> BC)?$/;
 const TIME = /^(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?$/;
-const OFFSET = /^([+-])(\d\d)(?::?(\d\d))?(?::?(\d\d))?$/;
 
-interface Civil {
-  readonly year: number;
-  readonly month: number;
-  readonly day: number;
-  readonly time: string;
-  readonly zone: string | undefined;
-}
-
-/** The forms of `DateStyle` SQL, German and Postgres; undefined where the text alone cannot be read for certain. */
-function readOtherStyle(value: string, facts: SessionFacts): Civil | undefined {
-  const numeric = NUMERIC.exec(value)?.groups;
-  if (numeric !== undefined) {
-    const isGerman = numeric['separator'] === '.';
-    // The order of day and month is known only if the style is the one the server told of.
-    if (!isGerman && !facts.dateStyle.startsWith('SQL')) return undefined;
-    const dayFirst = isGerman || facts.dateStyle.endsWith('DMY');
-    const [day, month] = dayFirst ? [numeric['first'], numeric['second']] : [numeric['second'], numeric['first']];
-    return civil(numeric, Number(month), Number(day));
-  }
-  const named = NAMED.exec(value)?.groups;
-  if (named === undefined) return undefined;
-  const month = MONTHS.indexOf(named['month1'] ?? named['month2'] ?? '') + 1;
-  return month === 0 ? undefined : civil(named, month, Number(named['day1'] ?? named['day2']));
-}
-
-function civil(groups: Readonly<Record<string, string | undefined>>, month: number, day: number): Civil {
-  const year = Number(groups['year']);
-  return { year: groups['bc'] === undefined ? year : 1 - year, month, day, time: groups['time'] ?? '', zone: groups['zone'] };
-}
-
+/** Answers false, with nothing written, if the text alone cannot be read for certain. */
 function writeOtherStyle(out: Output, value: string): boolean {
-  const read = readOtherStyle(value, out.facts);
-  const time = read === undefined ? null : TIME.exec(read.time);
-  if (read === undefined || time === null) return false;
+  const groups = (GERMAN.exec(value) ?? NAMED.exec(value))?.groups;
+  const time = TIME.exec(groups?.['time'] ?? '');
+  if (groups === undefined || time === null) return false;
+  const month = groups['month'] ?? MONTHS.indexOf(groups['month1'] ?? groups['month2'] ?? '') + 1;
+  if (month === 0) return false;
   const [, hours, minutes, seconds, fraction = ''] = time;
-  const local =
-    daysFromCivil(read.year, read.month, read.day) * 86_400 + Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds);
-  const offset = read.zone === undefined ? 0 : offsetSeconds(read.zone, local, out.facts.timeZone);
-  if (offset === undefined) return false;
-  writeEpoch(out, local - offset, Number(fraction.padEnd(6, '0')));
-  return true;
-}
-
-/** Seconds east of Greenwich for a zone as these styles print it: an offset, or the abbreviation of the session's own zone. */
-function offsetSeconds(zone: string, local: number, timeZone: string): number | undefined {
-  if (zone === 'UTC' || zone === 'GMT') return 0;
-  const numeric = OFFSET.exec(zone);
-  if (numeric !== null) {
-    const [, sign, hours, minutes = '0', seconds = '0'] = numeric;
-    return (sign === '-' ? -1 : 1) * (Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds));
-  }
-  const around = [local - 86_400, local + 86_400].map((instant) => zoneOffset(timeZone, instant));
-  const fitting = [...new Set(around)].filter(
-    (offset) => offset !== undefined && zoneOffset(timeZone, local - offset) === offset,
+  const year = groups['bc'] === undefined ? Number(groups['year']) : 1 - Number(groups['year']);
+  const days = daysFromCivil(year, Number(month), Number(groups['day'] ?? groups['day1'] ?? groups['day2']));
+  writeEpoch(
+    out,
+    days * 86_400 + Number(hours) * 3_600 + Number(minutes) * 60 + Number(seconds),
+    Number(fraction.padEnd(6, '0')),
   );
-  // In the hour that a clock shows twice, the text does not say which one it is.
-  return fitting.length === 1 ? fitting[0] : undefined;
-}
-
-function zoneOffset(timeZone: string, instant: number): number | undefined {
-  try {
-    const parts = new Intl.DateTimeFormat('en-US', {
-      timeZone,
-      hourCycle: 'h23',
-      era: 'short',
-      year: 'numeric',
-      month: 'numeric',
-      day: 'numeric',
-      hour: 'numeric',
-      minute: 'numeric',
-      second: 'numeric',
-    }).formatToParts(instant * 1_000);
-    const part = (type: string): string => parts.find((found) => found.type === type)?.value ?? '';
-    const year = part('era').startsWith('B') ? 1 - Number(part('year')) : Number(part('year'));
-    const shown =
-      daysFromCivil(year, Number(part('month')), Number(part('day'))) * 86_400 +
-      Number(part('hour')) * 3_600 +
-      Number(part('minute')) * 60 +
-      Number(part('second'));
-    return shown - instant;
-  } catch {
-    // A zone or an instant that this runtime does not know.
-    return undefined;
-  }
+  return true;
 }
 
 const LONGEST = 80;

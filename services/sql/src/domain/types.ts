@@ -3,8 +3,7 @@ import { array } from './array.ts';
 import { bytea } from './bytea.ts';
 import { checkedJson } from './checked-json.ts';
 import type { Encoder } from './encoder.ts';
-import { boolean, float, json, text, whole } from './encoder.ts';
-import type { Output } from './output.ts';
+import { boolean, float, json, text } from './encoder.ts';
 import { record } from './record.ts';
 import { timestamp } from './timestamp.ts';
 
@@ -14,24 +13,6 @@ export type TypeShape =
   | { readonly kind: 'composite'; readonly fields: readonly { readonly name: string; readonly type: number }[] }
   | { readonly kind: 'domain'; readonly base: number }
   | { readonly kind: 'text' };
-
-export type NamedKind = 'regclass' | 'regtype' | 'regproc';
-
-/** Object identifiers that PostgreSQL prints as a name where there is one. */
-function named(kind: NamedKind): Encoder {
-  return whole((out, bytes, from, to) => {
-    const first = bytes[from] ?? 0;
-    if (first >= 0x30 && first <= 0x39) return text.value(out, bytes, from, to);
-    if (first === 0x2d && to - from === 1) return out.ascii('"0"');
-    const key = `${kind}:${bytes.toString('utf8', from, to)}`;
-    const known = out.facts.names.get(key);
-    if (known === undefined) out.facts.missing.add(key);
-    if (known === undefined || known === null) text.value(out, bytes, from, to);
-    else writeDigits(out, known);
-  });
-}
-
-const writeDigits = (out: Output, digits: string): void => out.ascii(`"${digits}"`);
 
 const builtIn = new Map<number, Encoder>();
 const define = (encoder: Encoder, ...oids: readonly number[]): void => {
@@ -45,9 +26,8 @@ define(float, 700, 701);
 define(bytea, 17);
 define(json, 114, 3802);
 define(timestamp, 1114, 1184);
-define(named('regproc'), 24);
-define(named('regclass'), 2205);
-define(named('regtype'), 2206);
+// regproc, regclass, regtype: names, whose objects only the session itself could tell for certain
+define(text, 24, 2205, 2206);
 // "char", name, text, bpchar, varchar, unknown, cstring, void, refcursor, uuid, xml, aclitem
 define(text, 18, 19, 25, 1042, 1043, 705, 2275, 2278, 1790, 2950, 142, 1033);
 // date, time, timetz, interval, inet, cidr, macaddr, macaddr8, money, bit, varbit, tsvector, tsquery, jsonpath, pg_lsn

@@ -26,34 +26,6 @@ interface ShapeRow {
   readonly is_changing: boolean;
 }
 
-/** An unqualified name is certain only if no other schema has it too; then the search path of the session does not matter. */
-const NAMES: Readonly<Record<string, string>> = {
-  regclass: `
-    select asked.name, array_agg(distinct c.oid::int8::text) as oids
-      from unnest($1::text[]) as asked(name)
-      join pg_class c on true join pg_namespace n on n.oid = c.relnamespace
-     where asked.name in (quote_ident(c.relname), quote_ident(n.nspname) || '.' || quote_ident(c.relname))
-     group by asked.name`,
-  regproc: `
-    select asked.name, array_agg(distinct p.oid::int8::text) as oids
-      from unnest($1::text[]) as asked(name)
-      join pg_proc p on true join pg_namespace n on n.oid = p.pronamespace
-     where asked.name in (quote_ident(p.proname), quote_ident(n.nspname) || '.' || quote_ident(p.proname))
-     group by asked.name`,
-  regtype: `
-    select asked.name, array_agg(distinct t.oid::int8::text) as oids
-      from unnest($1::text[]) as asked(name)
-      join pg_type t on true join pg_namespace n on n.oid = t.typnamespace
-      left join pg_type e on e.oid = t.typelem and e.typarray = t.oid
-      left join pg_namespace en on en.oid = e.typnamespace
-     where asked.name = format_type(t.oid, null)
-        or (e.oid is null and n.nspname <> 'pg_catalog'
-            and asked.name in (quote_ident(t.typname), quote_ident(n.nspname) || '.' || quote_ident(t.typname)))
-        or (e.oid is not null and en.nspname <> 'pg_catalog'
-            and asked.name in (quote_ident(e.typname) || '[]', quote_ident(en.nspname) || '.' || quote_ident(e.typname) || '[]'))
-     group by asked.name`,
-};
-
 const REMEMBERED_MAX = 5_000;
 const REMEMBERED_MS = 60_000;
 /** Rounds of asking for the parts of parts. */
@@ -110,17 +82,6 @@ export function createCatalog(pool: Pool, now: () => number): Catalog {
         wanted = parts;
       }
       return found;
-    },
-    async names(keys) {
-      const answers = new Map<string, string | null>(keys.map((key) => [key, null]));
-      for (const [kind, statement] of Object.entries(NAMES)) {
-        const prefix = `${kind}:`;
-        const wanted = keys.filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
-        if (wanted.length === 0) continue;
-        const { rows } = await pool.query<{ name: string; oids: string[] }>(statement, [wanted]);
-        for (const { name, oids } of rows) answers.set(prefix + name, oids.length === 1 ? (oids[0] ?? null) : null);
-      }
-      return answers;
     },
   };
 }

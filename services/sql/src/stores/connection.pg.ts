@@ -190,11 +190,20 @@ export class Connection {
     if (!this.#isOpen) return exchange.ended(true);
     this.#exchange = exchange;
     this.#isReset = false;
-    if (isLast) {
-      this.#resetsUnderWay = 1;
-      this.#hasResetFailed = false;
-    }
-    this.#stream.write(isLast ? Buffer.concat([bytes, DISCARD_ALL]) : bytes);
+    this.#stream.write(this.#withReset(bytes, isLast));
+  }
+
+  /** The second half of a group of which the first half, sent before, ended in no ReadyForQuery. */
+  proceed(bytes: Buffer, isLast: boolean): void {
+    if (!this.#isOpen) return;
+    this.#stream.write(this.#withReset(bytes, isLast));
+  }
+
+  #withReset(bytes: Buffer, isLast: boolean): Buffer {
+    if (!isLast) return bytes;
+    this.#resetsUnderWay = 1;
+    this.#hasResetFailed = false;
+    return Buffer.concat([bytes, DISCARD_ALL]);
   }
 
   /** Asks the server to cancel what runs; resolves when it has taken note. A canceled session is not used again. */

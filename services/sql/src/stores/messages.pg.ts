@@ -4,6 +4,7 @@ import { MessageReader } from './wire.pg.ts';
 
 export const MessageType = {
   rowDescription: 0x54,
+  noData: 0x6e,
   dataRow: 0x44,
   commandComplete: 0x43,
   error: 0x45,
@@ -65,8 +66,6 @@ export function readColumns(bytes: Buffer, from: number, to: number): Column[] {
     reader.uint32();
     reader.int16();
     const column = { name, oid: reader.uint32(), length: reader.int16(), modifier: reader.int32() };
-    // The format, which is text for all.
-    reader.int16();
-    return column;
+    return { ...column, isBinary: reader.int16() === 1 };
   });
 }

@@ -1,5 +1,6 @@
 /** Runs a request in a session of the caller's own login and makes the bytes of its answer. */
 import type { Asker, Catalog, Grammar, Outcome, QueryRunner, QueryWithParameters, Run, RunOptions } from '../domain/ports.ts';
+import { mayNeedBinary } from '../domain/binary.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Step, Verdict } from '../domain/statements.ts';
 import { batchTooLarge, mayHideTypes, planExtended, planSimple, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
@@ -29,6 +30,8 @@ export interface QueryRunnerOptions {
 export interface CancelableRunner extends QueryRunner {
   /** Cancels what runs for a principal; with a token, only what came with that token. */
   revoke(principalId: string, tokenId: string | undefined): void;
+  /** Revocations may have been missed: cancels everything that runs. */
+  revokeAll(): void;
   /** Requests under way. */
   underWay(): number;
 }
@@ -37,6 +40,10 @@ export interface CancelableRunner extends QueryRunner {
 const QUERIES_MAX = 10_000;
 
 const revokedError: SqlError = { message: 'canceling statement because the credential was revoked', code: '57014' };
+const maybeRevokedError: SqlError = {
+  message: 'canceling statement because a revocation of the credential may have been missed',
+  code: '57014',
+};
 const timeoutError: SqlError = { message: 'canceling statement due to statement timeout', code: '57014' };
 
 export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner {
@@ -51,6 +58,9 @@ export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner
     },
     revoke(principalId, tokenId) {
       for (const request of running) request.revoke(principalId, tokenId);
+    },
+    revokeAll() {
+      for (const request of running) request.stop(maybeRevokedError);
     },
     underWay: () => running.size,
   };
@@ -82,10 +92,10 @@ class RunningRequest {
   revoke(principalId: string, tokenId: string | undefined): void {
     const { principal } = this.#asked.caller;
     if (principal.id !== principalId || (tokenId !== undefined && tokenId !== principal.tokenId)) return;
-    this.#stop(revokedError);
+    this.stop(revokedError);
   }
 
-  #stop(error: SqlError): void {
+  stop(error: SqlError): void {
     this.#stopped = error;
     this.#task?.stop(error);
   }
@@ -128,9 +138,9 @@ class RunningRequest {
   }
 
   async #answer(queries: readonly Query[], steps: readonly Step[]): Promise<Outcome> {
-    const { limits, catalog, describeRows } = this.#options;
+    const { limits, describeRows } = this.#options;
     const areTypesHidden = mayHideTypes(steps, this.#asked.request.kind === 'simple');
-    const task = new Task({ limits, catalog, describeRows, areTypesHidden });
+    const task = new Task({ limits, describeRows, areTypesHidden });
     this.#task = task;
     try {
       const refused = await this.#runAll(task, queries, steps);
@@ -158,7 +168,7 @@ class RunningRequest {
       return { kind: 'sessionRefused', error: session.error, isDenied: session.isDenied };
     }
     const { connection, giveBack } = session.lease;
-    const deadline = setTimeout(() => this.#stop(timeoutError), this.#options.limits.requestMs);
+    const deadline = setTimeout(() => this.stop(timeoutError), this.#options.limits.requestMs);
     try {
       task.begin(connection);
       if (this.#isAbandoned) task.abandon();
@@ -203,9 +213,15 @@ async function runStep(task: Task, { query, params }: Query, step: Step, isLast:
     case 'probe':
       return task.probe(Buffer.concat([parse(query), sync]), step.error, isLast);
     case 'run': {
-      if (params === undefined) return task.simple(simpleQuery(query), step.changes, isLast);
+      const needsBinary = mayNeedBinary(query, task.dateStyle);
+      if (params === undefined) {
+        // One SELECT is the same in both modes, but for what a parameter without a value means.
+        const isSame = step.isOneSelect && !/\$\d/.test(query);
+        return needsBinary && isSame ? task.described(query, [], isLast) : task.simple(simpleQuery(query), step.changes, isLast);
+      }
       const fault = parametersFault(params);
       if (fault !== undefined) return task.refuse(fault);
+      if (needsBinary) return task.described(query, params, isLast);
       return task.extended(extendedQuery(query, params), isLast);
     }
   }

@@ -1,4 +1,5 @@
 /** What the rows of a result look like: their description as JSON, and an encoder for each column. */
+import { binaryEncoder } from '../domain/binary.ts';
 import type { Encoder } from '../domain/encoder.ts';
 import { describeColumns } from '../domain/entries.ts';
 import type { Column } from '../domain/entries.ts';
@@ -19,12 +20,7 @@ const REMEMBERED_BYTES_MAX = 4_096;
  * With `areTypesHidden`, composite types are shown as text: what the catalog tells another session of them may not be what
  * this one sees. A promise is rejected if the catalog does not answer.
  */
-export type DescribeRows = (
-  bytes: Buffer,
-  from: number,
-  to: number,
-  areTypesHidden: boolean,
-) => RowShape | Promise<RowShape>;
+export type DescribeRows = (bytes: Buffer, from: number, to: number, areTypesHidden: boolean) => RowShape | Promise<RowShape>;
 
 export function createDescribeRows(catalog: Catalog): DescribeRows {
   /** By the bytes of the message: a shape depends on nothing else as long as all its types are built in. */
@@ -55,5 +51,5 @@ const withoutComposites = (shapes: ReadonlyMap<number, TypeShape>): ReadonlyMap<
 
 const shapeRows = (columns: readonly Column[], shapes: ReadonlyMap<number, TypeShape>): RowShape => ({
   description: describeColumns(columns),
-  encoders: columns.map(({ oid }) => encoderOf(oid, shapes)),
+  encoders: columns.map(({ oid, isBinary }) => (isBinary === true ? binaryEncoder(oid) : undefined) ?? encoderOf(oid, shapes)),
 });

@@ -1,26 +1,26 @@
 /** The work of one request on its connection: hears the server's messages and writes the answer's entries. */
 import { strict as assert } from 'node:assert';
 
+import { binaryEncoder } from '../domain/binary.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
 import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
 import { Entries, resultTooLarge } from '../domain/entries.ts';
-import { newFacts, Output } from '../domain/output.ts';
-import type { Answer, Catalog } from '../domain/ports.ts';
+import { Output } from '../domain/output.ts';
+import type { Answer } from '../domain/ports.ts';
 import type { SettingChange } from '../domain/statements.ts';
 import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
 import { createAnswer, Utf8Check } from './answer.fs.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
-import { MessageType, readError, sqlError, toNotice } from './messages.pg.ts';
+import { MessageType, readColumns, readError, sqlError, toNotice } from './messages.pg.ts';
 import type { RunnerLimits } from './query-runner.pg.ts';
 import type { DescribeRows, RowShape } from './row-shapes.pg.ts';
 import type { Spool } from './spool.fs.ts';
 import { openSpool, SpoolFull } from './spool.fs.ts';
-import { MessageReader } from './wire.pg.ts';
+import { describeQuery, MessageReader, runParsed, sync } from './wire.pg.ts';
 
 export interface TaskOptions {
   readonly limits: RunnerLimits;
-  readonly catalog: Catalog;
   readonly describeRows: DescribeRows;
   /** A transaction of the request may have types that only it can see. */
   readonly areTypesHidden?: boolean;
@@ -47,10 +47,9 @@ const NO_CHANGES: ReadonlyMap<number, SettingChange> = new Map();
 
 export class Task implements Exchange {
   readonly #limits: RunnerLimits;
-  readonly #catalog: Catalog;
   readonly #describeRows: DescribeRows;
   readonly #areTypesHidden: boolean;
-  readonly #out = new Output(newFacts());
+  readonly #out = new Output();
   readonly #entries = new Entries(this.#out);
   readonly #utf8 = new Utf8Check();
   #connection: Connection | undefined;
@@ -67,6 +66,8 @@ export class Task implements Exchange {
   #ended: (() => void) | undefined;
   /** The tag of an extended query that is complete, but not yet committed. */
   #tag: string | undefined;
+  /** What is sent when the columns of the query are known. */
+  #runParsed: ((binary: readonly boolean[]) => Buffer) | undefined;
   #probed: SqlError | undefined;
   #settingFailed: ((reason: string) => Notice) | undefined;
   #changes: ReadonlyMap<number, SettingChange> = NO_CHANGES;
@@ -84,9 +85,8 @@ export class Task implements Exchange {
   #isDiscarding = false;
   #grace: NodeJS.Timeout | undefined;
 
-  constructor({ limits, catalog, describeRows, areTypesHidden = false }: TaskOptions) {
+  constructor({ limits, describeRows, areTypesHidden = false }: TaskOptions) {
     this.#limits = limits;
-    this.#catalog = catalog;
     this.#describeRows = describeRows;
     this.#areTypesHidden = areTypesHidden;
   }
@@ -101,7 +101,6 @@ export class Task implements Exchange {
 
   begin(connection: Connection): void {
     this.#connection = connection;
-    this.#readFacts();
   }
 
   notice(notice: Notice): void {
@@ -123,6 +122,18 @@ export class Task implements Exchange {
     return isLast ? ended : ended.then(() => this.#makeRoom());
   }
 
+  /** Like {@link extended}, but the columns are asked for first, so that some can come in binary form. */
+  described(query: string, params: readonly (string | null)[], isLast: boolean): Promise<void> {
+    this.#runParsed = (binary) => runParsed(params, binary);
+    const ended = this.#exchange(describeQuery(query), 'extended', isLast, false);
+    return isLast ? ended : ended.then(() => this.#makeRoom());
+  }
+
+  /** The style of dates that the session has told of. */
+  get dateStyle(): string | undefined {
+    return this.#connection?.parameters.get('DateStyle');
+  }
+
   /** Lets the server find the fault in a text, without running it; if it finds none, `own` is the error. */
   probe(bytes: Buffer, own: SqlError, isLast: boolean): Promise<void> {
     this.#probed = own;
@@ -135,14 +146,23 @@ export class Task implements Exchange {
     this.#reported.clear();
   }
 
-  #exchange(bytes: Buffer, mode: Mode, isLast: boolean): Promise<void> {
+  #exchange(bytes: Buffer, mode: Mode, isLast: boolean, isWhole = true): Promise<void> {
     assert(this.#connection !== undefined);
     this.#mode = mode;
     this.#isLast = isLast;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ended = resolve;
-    this.#connection.send(bytes, this, isLast);
+    this.#connection.send(bytes, this, isLast && isWhole);
     return promise;
+  }
+
+  /** The second half of {@link described}: what was parsed runs, unless there is a reason not to. */
+  #proceed(binary: readonly boolean[]): void {
+    const run = this.#runParsed;
+    if (run === undefined) return;
+    this.#runParsed = undefined;
+    if (this.#stop !== undefined && !this.isOver) this.refuse(this.#stop);
+    this.#connection?.proceed(this.isOver ? sync : run(binary), this.#isLast);
   }
 
   message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined {
@@ -150,11 +170,17 @@ export class Task implements Exchange {
       case MessageType.dataRow:
         return this.#dataRow(bytes, from, to);
       case MessageType.rowDescription:
-        return this.#describe(bytes, from, to);
+        if (this.#runParsed === undefined) return this.#describe(bytes, from, to);
+        this.#proceed(readColumns(bytes, from, to).map(({ oid }) => binaryEncoder(oid) !== undefined));
+        return undefined;
+      case MessageType.noData:
+        this.#proceed([]);
+        return undefined;
       case MessageType.commandComplete:
         return this.#complete(bytes, from, to);
       case MessageType.error:
         this.#fail(bytes, from, to);
+        this.#proceed([]);
         return undefined;
       case MessageType.notice:
         if (!this.isOver) this.#entries.notice(toNotice(readError(bytes, from, to)));
@@ -193,6 +219,7 @@ export class Task implements Exchange {
 
   ended(isLost: boolean): void {
     clearTimeout(this.#grace);
+    this.#runParsed = undefined;
     const settings = [...this.#reported].map(([name, value]) => ({ name, value }));
     this.#reported.clear();
     if (this.#mode === 'simple' && !this.#isAbandoned) this.#placeSettings(settings);
@@ -200,7 +227,6 @@ export class Task implements Exchange {
       if (isLost) this.refuse(this.#stop ?? { message: 'the connection to the server was lost', code: '08006' });
       else this.#settle(settings);
     }
-    this.#readFacts();
     const ended = this.#ended;
     this.#ended = undefined;
     ended?.();
@@ -274,13 +300,11 @@ export class Task implements Exchange {
   #dataRow(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
     if (this.#count(to - from)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
-    const start = this.#out.offset;
     try {
       this.#writeRow(bytes, from);
     } catch (error) {
       return this.#discardUnreadable(error);
     }
-    if (this.#out.facts.missing.size > 0) return this.#writeRowAgain(start, bytes, from);
     return this.#makeRoom();
   }
 
@@ -308,21 +332,6 @@ export class Task implements Exchange {
     this.#entries.closeRow();
   }
 
-  /** Names of objects were met that are to be shown as their identifiers: looked up, then the row once more. */
-  async #writeRowAgain(start: number, bytes: Buffer, from: number): Promise<void> {
-    const { names, missing } = this.#out.facts;
-    const asked = [...missing];
-    missing.clear();
-    const found = await this.#catalog.names(asked).catch(() => new Map<string, string | null>());
-    for (const key of asked) names.set(key, found.get(key) ?? null);
-    if (this.isOver || this.#isDiscarding) return;
-    this.#out.truncate(start);
-    this.#entries.takeRowBack();
-    this.#writeRow(bytes, from);
-    missing.clear();
-    await this.#makeRoom();
-  }
-
   #dataRowPiece(bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
     if (this.#largeRow === undefined) {
@@ -337,7 +346,6 @@ export class Task implements Exchange {
     }
     if (left === 0) {
       this.#largeRow = undefined;
-      this.#out.facts.missing.clear();
       this.#entries.closeRow();
     }
     return this.#makeRoom();
@@ -362,31 +370,10 @@ export class Task implements Exchange {
     const start = this.#out.offset;
     const at = this.#entries.complete(tag);
     const change = this.#changes.get(this.#completed);
-    if (change !== undefined) {
-      this.#changeOffsets.set(this.#completed, at);
-      this.#expect(change);
-    }
+    if (change !== undefined) this.#changeOffsets.set(this.#completed, at);
     this.#completed += 1;
     if (this.#count(this.#out.offset - start)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
     return this.#makeRoom();
-  }
-
-  /** The server tells of settings only at the end of a string, but the values of the next statements already follow them. */
-  #expect({ name, values }: SettingChange): void {
-    if (name === 'timezone' && values[0] !== undefined) this.#out.facts.timeZone = values[0];
-    if (name !== 'datestyle') return;
-    const { facts } = this.#out;
-    const words = values.flatMap((value) => value.toLowerCase().split(/[ ,]+/));
-    const [style = 'ISO', order = 'MDY'] = facts.dateStyle.split(', ');
-    const newStyle = words.includes('sql')
-      ? 'SQL'
-      : words.includes('iso')
-        ? 'ISO'
-        : words.includes('postgres')
-          ? 'Postgres'
-          : style;
-    const newOrder = words.find((word) => ['dmy', 'mdy', 'ymd'].includes(word))?.toUpperCase() ?? order;
-    facts.dateStyle = `${newStyle}, ${newOrder}`;
   }
 
   #fail(bytes: Buffer, from: number, to: number): void {
@@ -431,7 +418,6 @@ export class Task implements Exchange {
     this.#stop = error;
     this.#isDiscarding = true;
     this.#largeRow = undefined;
-    this.#out.facts.missing.clear();
     this.#entries.dropRows();
     this.#utf8.restart();
     if (this.#ended !== undefined) return this.#cancel();
@@ -461,12 +447,6 @@ export class Task implements Exchange {
     clearTimeout(this.#grace);
     this.#grace = setTimeout(() => void connection.terminate(), this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
     await connection.cancel();
-  }
-
-  #readFacts(): void {
-    const { facts } = this.#out;
-    facts.dateStyle = this.#connection?.parameters.get('DateStyle') ?? facts.dateStyle;
-    facts.timeZone = this.#connection?.parameters.get('TimeZone') ?? facts.timeZone;
   }
 
   async finish(): Promise<Answer> {

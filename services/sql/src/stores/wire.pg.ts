@@ -221,6 +221,9 @@ export const simpleQuery = (text: string): Buffer => {
 };
 
 export const sync = message('S', []);
+/** Parse of one query, and a question for its columns; what is answered comes at once. */
+export const describeQuery = (text: string): Buffer =>
+  Buffer.concat([parse(text), message('D', [Buffer.from('S\0')]), message('H', [])]);
 const describePortal = message('D', [Buffer.from('P\0')]);
 const execute = message('E', [Buffer.from('\0\0\0\0\0')]);
 
@@ -230,12 +233,17 @@ export const parse = (text: string): Buffer => message('P', [NUL, Buffer.from(te
 export const PARAMETERS_MAX = 65_535;
 
 /** Parse, Bind, Describe, Execute and Sync of one query with its parameters as text. */
-export function extendedQuery(text: string, parameters: readonly (string | null)[]): Buffer {
+export const extendedQuery = (text: string, parameters: readonly (string | null)[]): Buffer =>
+  Buffer.concat([parse(text), runParsed(parameters, [])]);
+
+/** What follows on {@link describeQuery}; `binary` says of each column whether it is to come in binary form. */
+export function runParsed(parameters: readonly (string | null)[], binary: readonly boolean[]): Buffer {
   const values = parameters.flatMap((value) => {
     if (value === null) return [int32(-1)];
     const bytes = Buffer.from(value);
     return [int32(bytes.length), bytes];
   });
-  const bind = message('B', [NUL, NUL, int16(0), int16(parameters.length), ...values, int16(0)]);
-  return Buffer.concat([parse(text), bind, describePortal, execute, sync]);
+  const formats = binary.includes(true) ? binary.map((isBinary) => int16(isBinary ? 1 : 0)) : [];
+  const bind = message('B', [NUL, NUL, int16(0), int16(parameters.length), ...values, int16(formats.length), ...formats]);
+  return Buffer.concat([bind, describePortal, execute, sync]);
 }
