@@ -70,7 +70,10 @@ await runService(
         runner.revoke(principalId, tokenId);
       }),
     );
-    void onReconnect(bus, () => sessions.revokeAll());
+    void onReconnect(bus, () => {
+      sessions.revokeAll();
+      runner.revokeAll();
+    });
 
     const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await auth.publishKeys({})).keys });
     const door = scope.use(

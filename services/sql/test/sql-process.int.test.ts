@@ -10,6 +10,7 @@ import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { once } from 'node:events';
+import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 
@@ -123,6 +124,49 @@ test('a replica whose database is away says that it cannot work, and that it can
   await eventually(() => said.at(-1)?.state === 'unready');
   await database.query(`alter role ${own} login`);
   await eventually(() => said.at(-1)?.state === 'ready');
+});
+
+/** A way to a server that can be broken off and is open again at once. */
+async function breakableWay(target: string): Promise<{ readonly url: string; cut(): void } & AsyncDisposable> {
+  const { hostname, port, protocol } = new URL(target);
+  const sockets = new Set<net.Socket>();
+  const server = net.createServer((near) => {
+    const far = net.connect(Number(port), hostname);
+    for (const [one, other] of [[near, far] as const, [far, near] as const]) {
+      sockets.add(one);
+      one.on('error', () => {}).once('close', () => other.destroy());
+      one.pipe(other);
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  assert(typeof address === 'object' && address !== null);
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+  };
+  return {
+    url: `${protocol}//127.0.0.1:${address.port}`,
+    cut,
+    [Symbol.asyncDispose]: async () => {
+      cut();
+      server.close();
+    },
+  };
+}
+
+/** Whoever was revoked while nothing could be heard would otherwise go on until the end of their request. */
+test('what runs is canceled when the bus was away, as a revocation may have been missed', async ({ start, nats, alice }) => {
+  await using way = await breakableWay(nats.url);
+  const { sql } = await start({ NATS_URL: way.url });
+  const running = sql.simple(alice, 'select pg_sleep(50)');
+  const active = "select count(*) from pg_stat_activity where query like 'select pg_sleep(50)%' and state = 'active'";
+  await eventually(async () => expect(outcomes(await sql.simple(alice, active))).toEqual([[['1']]]));
+  way.cut();
+  const [entry] = await running;
+  expect(entry?.error).toMatchObject({ code: '57014', message: expect.stringContaining('revocation') });
+  expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
 });
 
 const residentBytes = async (pid: number | undefined, field: 'VmRSS' | 'VmHWM'): Promise<number> => {
