@@ -38,6 +38,8 @@ export interface AppOptions {
   readonly metrics: Registry;
   readonly log: Logger;
   readonly clock: Clock;
+  /** A client that reads nothing of an answer for so long is given up. */
+  readonly stallMs: number;
   readonly build: Build;
 }
 
@@ -74,13 +76,14 @@ export function createApp(options: AppOptions): App {
     identities.forget(revocation);
     assertions.forget(revocation);
   };
+  const forwarding = { upstream, replicas, assertions, stallMs: options.stallMs };
   const local = createLocal({
     logins: forgettingLogins(options.logins, forget),
     metrics,
     readiness,
     routeTable,
     build: options.build,
-    uploads: { replicas, assertions, agent },
+    uploads: { replicas, assertions, agent, stallMs: options.stallMs },
     log,
   });
   const gate = createGate({
@@ -93,7 +96,7 @@ export function createApp(options: AppOptions): App {
     serve(exchange) {
       const target = exchange.route?.target;
       if (target !== undefined && 'service' in target && canHold(exchange)) {
-        return forward(exchange, target.service, { upstream, replicas, assertions });
+        return forward(exchange, target.service, forwarding);
       }
       remember(exchange);
       return void local(exchange.request, exchange.response);

@@ -44,6 +44,7 @@ await runService(
       metrics,
       log,
       clock: { nowMs: () => Date.now() },
+      stallMs: 60_000,
       build: { version: readVersion(), sha: config.buildSha, time: config.buildTime },
     });
     const isReady = async (): Promise<boolean> => app.isReady();

@@ -189,6 +189,49 @@ test('an answer that breaks off in the middle ends the connection: it never look
   }
 });
 
+test('an answer that breaks off counts as 502, one whose client left as 499', async ({ open }) => {
+  await using world = await open();
+  const counted = async (status: number, count: number): Promise<void> =>
+    eventually(async () =>
+      expect(await world.metrics.metrics()).toContain(
+        `postern_http_requests_total{path="/api/sql",source="password",status="${status}"} ${count}`,
+      ),
+    );
+  let count = 0;
+  for (const body of ['{}', 'x'.repeat(100_000)]) {
+    count += 1;
+    for (const kill of [true, false]) {
+      world.sql.reply = (request, response) => {
+        request.resume();
+        request.once('end', () => response.write('half', () => kill && request.socket.resetAndDestroy()));
+      };
+      const left = new AbortController();
+      const response = await post(world, body, { signal: left.signal });
+      if (!kill) left.abort();
+      await expect(response.text()).rejects.toThrow();
+      await counted(kill ? 502 : 499, count);
+    }
+  }
+});
+
+/** Otherwise whoever reads nothing holds a connection to a service, and what it serves from, for as long as they like. */
+test('a client that reads nothing of its answer is given up', async ({ open }) => {
+  await using world = await open({ stallMs: 100 });
+  for (const body of ['{}', 'x'.repeat(100_000)]) {
+    world.sql.reply = (request, response) => {
+      request.resume();
+      request.once('end', () => response.end(Buffer.alloc(32 * MiB)));
+    };
+    const socket = connect(world.port('password'), '127.0.0.1').on('error', () => {});
+    const headers = [`Authorization: ${ALICE['authorization']}`, `Content-Length: ${body.length}`];
+    const before = world.sql.arrived.length;
+    socket.pause().write(rawRequest('POST /api/sql HTTP/1.1', headers, body));
+    await eventually(() => world.sql.arrived.length > before);
+    await eventually(() => expect(world.sql.last().aborted).toBe(true));
+    socket.destroy();
+  }
+});
+
 test('a service that breaks off before it answers is a 502, and what it may have seen is not sent again', async ({ world }) => {
   world.sql.reply = (request, response) => {
     request.resume();

@@ -64,6 +64,7 @@ export interface WorldOptions {
   readonly drainNoticeMs?: number;
   readonly connectionsMax?: number;
   readonly socketsMax?: number;
+  readonly stallMs?: number;
   readonly waitingMax?: number;
   readonly headMs?: number;
   readonly requestMs?: number;
@@ -210,6 +211,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     metrics,
     log,
     clock: options.identityClock ?? { nowMs: () => Date.now() },
+    stallMs: options.stallMs ?? 60_000,
     build: { version: '1.2.3', sha: 'abc', time: 'now' },
   });
   scope.use(hearMesh(buses.edge, log, app));

@@ -16,15 +16,14 @@ export interface ForwardOptions {
   readonly upstream: Upstream;
   readonly replicas: Replicas;
   readonly assertions: AssertionMemory;
+  /** A client that reads nothing of an answer for so long is given up. */
+  readonly stallMs: number;
 }
 
 /** Bodies up to this size are held until they are whole; they can be sent again if a replica cannot be reached. */
 const HELD_BYTES_MAX = 65_536;
 
 const JOINED_BYTES_MAX = 16_384;
-
-/** A client that reads nothing of an answer for so long is given up. */
-const STALL_MS = 60_000;
 
 /** Methods whose content has no meaning (RFC 9110 9.3): it is read and left behind. */
 const isBodiless = (method: string | undefined): boolean => method === 'GET' || method === 'HEAD' || method === 'DELETE';
@@ -55,7 +54,7 @@ interface Errand {
 }
 
 /** Tries replicas until one has been reached. What one may have seen is sent again only if the method allows it. */
-function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions): { next(): void } {
+function createAttempts(errand: Errand, { replicas, upstream, stallMs }: ForwardOptions): { next(): void } {
   const { exchange, service, route, assertion, body } = errand;
   const { request, response, head, requestId, target } = exchange;
   const method = request.method ?? '';
@@ -90,6 +89,7 @@ function createAttempts(errand: Errand, { replicas, upstream }: ForwardOptions):
       pause: () => sending.pause(),
       resume: () => sending.resume(),
       giveUp: () => sending.abort(),
+      stallMs,
     });
     const sending: Sending = upstream.send(
       { origin: taken.url, method, target, headers: forwardedHeaders(head, attached), body },
@@ -134,10 +134,11 @@ interface Flow {
   pause(): void;
   resume(): void;
   giveUp(): void;
+  readonly stallMs: number;
 }
 
 /** Writes an answer to the client as it comes, no faster than the client reads. */
-function createRelay(
+export function createRelay(
   exchange: Exchange,
   flow: Flow,
 ): { head(answer: AnswerHead): void; data(chunk: Buffer, last: boolean): void; end(): void } {
@@ -159,7 +160,7 @@ function createRelay(
   };
 }
 
-export function writeAnswerHead(exchange: Exchange, { status, headers, contentLength }: AnswerHead): void {
+function writeAnswerHead(exchange: Exchange, { status, headers, contentLength }: AnswerHead): void {
   const flat = commonHeaders(exchange, false);
   for (const [name, value] of headers) if (isAnswerHeader(name)) flat.push(name, value);
   if (contentLength !== undefined) flat.push('content-length', String(contentLength));
@@ -181,7 +182,7 @@ function holdUntilDrained(response: ServerResponse, flow: Flow): void {
     settle();
     flow.giveUp();
     response.destroy();
-  }, STALL_MS);
+  }, flow.stallMs);
   response.on('close', settle);
   response.on('drain', drained);
 }

@@ -13,7 +13,7 @@ import { continueIfAsked, sendFailure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { exchangeOf } from './exchange.ts';
 import type { ForwardOptions } from './forward.ts';
-import { writeAnswerHead } from './forward.ts';
+import { createRelay } from './forward.ts';
 
 export interface UploadOptions extends Omit<ForwardOptions, 'upstream'> {
   readonly agent: Agent;
@@ -70,7 +70,7 @@ class GatedBody extends Transform {
   }
 }
 
-export function createUploads({ replicas, assertions, agent }: UploadOptions): RequestHandler {
+export function createUploads({ replicas, assertions, agent, stallMs }: UploadOptions): RequestHandler {
   const uploads = new WeakMap<IncomingMessage, Upload>();
 
   const finish = (upload: Upload): void => {
@@ -109,11 +109,20 @@ export function createUploads({ replicas, assertions, agent }: UploadOptions): R
           const upload = uploads.get(request);
           if (upload === undefined || upload.over) return void answer.destroy();
           finish(upload);
-          answer.once('close', () => {
-            upload.exchange.brokenOff = !answer.complete && !response.destroyed;
+          // Heard before the proxy ends the client's connection for it.
+          answer.once('error', () => {
+            upload.exchange.brokenOff = !response.destroyed;
+            response.destroy();
           });
-          writeAnswerHead(upload.exchange, headOf(answer));
-          answer.pipe(response);
+          const relay = createRelay(upload.exchange, {
+            pause: () => void answer.pause(),
+            resume: () => void answer.resume(),
+            giveUp: () => void answer.destroy(),
+            stallMs,
+          });
+          relay.head(headOf(answer));
+          answer.on('data', (chunk: Buffer) => relay.data(chunk, false));
+          answer.once('end', relay.end);
         });
         server.on('error', (error, request) => {
           const upload = request === undefined ? undefined : uploads.get(request);
