@@ -1,6 +1,7 @@
 /** What a task does with what the grammar never lets through. */
 import { tmpdir } from 'node:os';
-import { expect } from 'vitest';
+import pg from 'pg';
+import { describe, expect, vi } from 'vitest';
 
 import type { Catalog } from '../src/domain/ports.ts';
 import { openConnection } from '../src/stores/connection.pg.ts';
@@ -62,4 +63,60 @@ test('a result whose types cannot be looked up is an error, never another kind o
   expect(answer.whole?.toString()).toContain('"error":{"message":"could not look up the types of the result","code":"58000"');
   expect(answer.whole?.toString()).not.toContain('"rows"');
   connection.destroy();
+});
+
+describe('a query that is asked for its columns first', () => {
+  const canceled = { message: 'enough', code: '57014' };
+
+  test('is not run if it is to stop before they have come, and its session is clean', async ({ database, alice }) => {
+    const connection = await openConnection({
+      databaseUrl: database.ownUrl,
+      role: alice.name,
+      password: alice.password,
+      statementTimeoutMs: 10_000,
+      runaway: () => {},
+    });
+    const task = new Task({ limits, describeRows: createDescribeRows(catalog) });
+    task.begin(connection);
+    const ended = task.described("select pg_advisory_lock(4242), set_config('a.b', 'c', false)", [], true);
+    task.stop(canceled);
+    await ended;
+    const answer = await task.finish();
+    expect(JSON.parse(answer.whole?.toString() ?? '')).toEqual({ results: [{ error: canceled, notices: [] }] });
+    // It was canceled, so it is not used again; but it has come to its end.
+    expect(await connection.clean()).toBe(false);
+  });
+
+  test('can be stopped while it waits to be understood', async ({ database, alice }) => {
+    await database.query('create table task_locked (a regclass)');
+    await database.query(`grant select on task_locked to ${alice.name}`);
+    const connection = await openConnection({
+      databaseUrl: database.ownUrl,
+      role: alice.name,
+      password: alice.password,
+      statementTimeoutMs: 10_000,
+      runaway: () => {},
+    });
+    const locker = new pg.Client({ connectionString: database.url });
+    await locker.connect();
+    await locker.query('begin; lock table task_locked');
+    const task = new Task({ limits, describeRows: createDescribeRows(catalog) });
+    task.begin(connection);
+    const ended = task.described('select * from task_locked', [], true);
+    await vi.waitUntil(
+      async () => {
+        const { rowCount } = await database.query(
+          "select from pg_locks where relation = 'task_locked'::regclass and not granted",
+        );
+        return rowCount === 1;
+      },
+      { timeout: 5_000, interval: 20 },
+    );
+    task.stop(canceled);
+    await ended;
+    const answer = await task.finish();
+    expect(JSON.parse(answer.whole?.toString() ?? '')).toEqual({ results: [{ error: canceled, notices: [] }] });
+    await locker.end();
+    connection.destroy();
+  });
 });

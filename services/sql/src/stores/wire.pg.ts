@@ -234,10 +234,13 @@ export const PARAMETERS_MAX = 65_535;
 
 /** Parse, Bind, Describe, Execute and Sync of one query with its parameters as text. */
 export const extendedQuery = (text: string, parameters: readonly (string | null)[]): Buffer =>
-  Buffer.concat([parse(text), runParsed(parameters, [])]);
+  Buffer.concat([parse(text), ...runParts(parameters, [])]);
 
 /** What follows on {@link describeQuery}; `binary` says of each column whether it is to come in binary form. */
-export function runParsed(parameters: readonly (string | null)[], binary: readonly boolean[]): Buffer {
+export const runParsed = (parameters: readonly (string | null)[], binary: readonly boolean[]): Buffer =>
+  Buffer.concat(runParts(parameters, binary));
+
+function runParts(parameters: readonly (string | null)[], binary: readonly boolean[]): Buffer[] {
   const values = parameters.flatMap((value) => {
     if (value === null) return [int32(-1)];
     const bytes = Buffer.from(value);
@@ -245,5 +248,5 @@ export function runParsed(parameters: readonly (string | null)[], binary: readon
   });
   const formats = binary.includes(true) ? binary.map((isBinary) => int16(isBinary ? 1 : 0)) : [];
   const bind = message('B', [NUL, NUL, int16(0), int16(parameters.length), ...values, int16(formats.length), ...formats]);
-  return Buffer.concat([bind, describePortal, execute, sync]);
+  return [bind, describePortal, execute, sync];
 }
