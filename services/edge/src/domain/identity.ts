@@ -35,7 +35,8 @@ export type Identity =
   | { readonly kind: 'locked'; readonly retryAfterSeconds: number }
   | { readonly kind: 'repeatedCookie' };
 
-export type Identify = (claim: Claim) => Promise<Identity>;
+/** At once, where the answer is remembered or needs no question. */
+export type Identify = (claim: Claim) => Identity | Promise<Identity>;
 
 const DENIED: Identity = { kind: 'denied', reason: 'unauthorized' };
 const MISSING: Identity = { kind: 'missing' };
@@ -53,71 +54,95 @@ export function believe({ head, trustedHeader, policy }: Pick<Claim, 'head' | 't
   return name !== '' && Buffer.byteLength(name) <= 63 && admits(policy, name) ? { kind: 'name', name } : denied;
 }
 
+/** What has to be asked to know who a request is by, and under which key the answer is remembered. */
+interface Question {
+  readonly key: string;
+  readonly by: 'header' | 'cookie';
+  ask(): Promise<Verdict>;
+  /** The owner that is named beside an API key; empty if none is. */
+  readonly owner?: string;
+}
+
 export function createIdentify(ask: Credentials, memory: IdentityMemory): Identify {
-  const known = async (key: string, question: () => Promise<Verdict>): Promise<Verdict> => {
-    const principal = memory.recall(key);
-    return principal === undefined ? memory.learn(key, question) : { kind: 'principal', principal };
+  const askApiKey = (key: string, owner: string): Question => ({
+    key: tupleKey('apiKey', key),
+    by: 'header',
+    owner,
+    ask: () => ask.checkApiKey(key),
+  });
+
+  const askBasic = (user: string, password: string, client: string): Question | Identity => {
+    if (isApiKey(password)) return askApiKey(password, user);
+    if (user === '' || user.length > 256 || password.length > 1_024) return DENIED;
+    return {
+      key: tupleKey('password', user, password),
+      by: 'header',
+      ask: () => ask.checkPassword({ name: user, password, client }),
+    };
   };
 
-  const fromBasic = async (user: string, password: string, client: string): Promise<Verdict> => {
-    if (isApiKey(password)) {
-      const verdict = await fromApiKey(password);
-      const isOwner = verdict.kind === 'principal' && (user === '' || user === verdict.principal.name);
-      return verdict.kind !== 'principal' || isOwner ? verdict : { kind: 'refused' };
-    }
-    if (user === '' || user.length > 256 || password.length > 1_024) return { kind: 'refused' };
-    return known(tupleKey('password', user, password), () => ask.checkPassword({ name: user, password, client }));
-  };
-  const fromApiKey = (key: string): Promise<Verdict> => known(tupleKey('apiKey', key), () => ask.checkApiKey(key));
-
-  const fromToken = (token: string, verifier: TokenVerifier | undefined): Promise<Verdict> | Verdict => {
-    if (verifier === undefined) return { kind: 'refused', reason: OIDC_REASONS.unconfigured };
-    return known(tupleKey('token', ...verifier.rules, token), async () => {
-      const checked = await verifier.verify(token);
-      return checked.kind === 'refused' ? checked : ask.admitExternal(checked.identity);
-    });
+  const askToken = (token: string, verifier: TokenVerifier | undefined): Question | Identity => {
+    if (verifier === undefined) return { kind: 'denied', reason: OIDC_REASONS.unconfigured };
+    return {
+      key: tupleKey('token', ...verifier.rules, token),
+      by: 'header',
+      async ask() {
+        const checked = await verifier.verify(token);
+        return checked.kind === 'refused' ? checked : ask.admitExternal(checked.identity);
+      },
+    };
   };
 
-  const fromCookie = async (claim: Claim): Promise<Identity> => {
-    const cookie = claim.cookie ? readSessionCookie(claim.head, claim.cookieName) : { kind: 'none' as const };
-    if (cookie.kind === 'repeated') return { kind: 'repeatedCookie' };
-    if (cookie.kind === 'none') return MISSING;
-    const verdict = await known(tupleKey('session', cookie.token), () => ask.resolveSession(cookie.token));
-    // A cookie of a session that was ended is as good as none; one that expired is told so.
-    return verdict.kind === 'unknown' ? MISSING : conclude(verdict, 'cookie', claim.policy);
+  const askCookie = ({ cookie, head, cookieName }: Claim): Question | Identity => {
+    const found = cookie ? readSessionCookie(head, cookieName) : { kind: 'none' as const };
+    if (found.kind === 'repeated') return { kind: 'repeatedCookie' };
+    if (found.kind === 'none') return MISSING;
+    const { token } = found;
+    return { key: tupleKey('session', token), by: 'cookie', ask: () => ask.resolveSession(token) };
   };
 
-  return async (claim) => {
+  const read = (claim: Claim): Question | Identity => {
     if (claim.kind === 'None') {
       const believed = believe(claim);
       if (believed.kind === 'denied') return believed;
-      const verdict = await known(tupleKey('trusted', believed.name), () => ask.trust(believed.name));
-      return conclude(verdict, 'header', claim.policy);
+      return { key: tupleKey('trusted', believed.name), by: 'header', ask: () => ask.trust(believed.name) };
     }
     const credentials = readCredentials(claim.head.get('authorization'));
     switch (credentials.kind) {
       case 'none':
-        return fromCookie(claim);
+        return askCookie(claim);
       case 'basic':
-        return conclude(await fromBasic(credentials.user, credentials.password, claim.client), 'header', claim.policy);
+        return askBasic(credentials.user, credentials.password, claim.client);
       case 'bearer':
-        if (isApiKey(credentials.token)) return conclude(await fromApiKey(credentials.token), 'header', claim.policy);
-        if (claim.kind === 'Password') return MISSING;
-        return conclude(await fromToken(credentials.token, claim.verifier), 'header', claim.policy);
+        if (isApiKey(credentials.token)) return askApiKey(credentials.token, '');
+        return claim.kind === 'Password' ? MISSING : askToken(credentials.token, claim.verifier);
     }
+  };
+
+  return (claim) => {
+    const question = read(claim);
+    if ('kind' in question) return question;
+    const principal = memory.recall(question.key);
+    if (principal !== undefined) return conclude({ kind: 'principal', principal }, question, claim.policy);
+    return memory.learn(question.key, question.ask).then((verdict) => conclude(verdict, question, claim.policy));
   };
 }
 
 /** Every kind of credential ends here, and passes the same policy (imm-057). */
-function conclude(verdict: Verdict, by: 'header' | 'cookie', policy: RolePolicy | undefined): Identity {
+function conclude(verdict: Verdict, { by, owner = '' }: Question, policy: RolePolicy | undefined): Identity {
   switch (verdict.kind) {
-    case 'principal':
-      return admits(policy, verdict.principal.name) ? { kind: 'principal', principal: verdict.principal, by } : DENIED;
+    case 'principal': {
+      const { principal } = verdict;
+      if (owner !== '' && owner !== principal.name) return DENIED;
+      return admits(policy, principal.name) ? { kind: 'principal', principal, by } : DENIED;
+    }
     case 'refused':
       return verdict.reason === undefined ? DENIED : { kind: 'denied', reason: verdict.reason };
     case 'expired':
-    case 'unknown':
       return DENIED;
+    case 'unknown':
+      // A cookie of a session that was ended is as good as none; one that expired is told so.
+      return MISSING;
     case 'locked':
       return verdict;
   }

@@ -35,6 +35,8 @@ export type Gate = (entrance: Entrance, request: IncomingMessage, response: Serv
 /** A 401 of these asks a browser for a name and password. */
 const CHALLENGE = [['www-authenticate', 'Basic realm=Postern']] as const;
 
+const ignore = (): void => {};
+
 export function createGate(options: GateOptions): Gate {
   const { observe, serve, log } = options;
   let order = 0;
@@ -43,8 +45,8 @@ export function createGate(options: GateOptions): Gate {
     order += 1;
     const exchange = openExchange({ entrance, request, response, order, expectsContinue });
     // A client that leaves in the middle of its body is told nothing; `close` says the rest.
-    request.on('error', () => {});
-    response.on('error', () => {});
+    request.on('error', ignore);
+    response.on('error', ignore);
     const isRouted = readRequest(exchange, options);
     observe.began(exchange);
     response.once('close', () => {
