@@ -18,6 +18,8 @@ export interface Route {
   /** `principal`: identity and role policy first. `none`: nobody is asked. `own`: the route asks for itself. */
   readonly auth: 'principal' | 'none' | 'own';
   readonly bodyBytesMax: number;
+  /** How a body that is too large is told: as a problem document, or in plain text, as the route's own service does. */
+  readonly bodyErrors: 'problem' | 'text';
   /** Longest wait for the head of the answer. */
   readonly deadlineMs: number;
   /** Whether a 401 for missing credentials invites a browser to ask for them. */

@@ -90,8 +90,12 @@ export function continueIfAsked(exchange: Exchange): void {
   exchange.response.writeContinue();
 }
 
-/** Answers a failure as a problem document. */
+/** Answers a failure: as a problem document, unless the route has another form for it. */
 export function sendFailure(exchange: Exchange, failure: Failure, extra: Headers = [], close = false): void {
+  if (failure.code === 'BODY_TOO_LARGE' && exchange.route?.bodyErrors === 'text') {
+    const { status: tooLarge, title } = edgeErrors.BODY_TOO_LARGE;
+    return send(exchange, { ...text(tooLarge, title, extra), close });
+  }
   const { status, headers, body } = presentFailure(failure, exchange.requestId);
   send(exchange, { status, headers: [...Object.entries(headers), ...extra], body, close });
 }

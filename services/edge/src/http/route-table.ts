@@ -7,6 +7,7 @@ const base = {
   group: 'base',
   auth: 'principal',
   bodyBytesMax: 64 * KiB,
+  bodyErrors: 'problem',
   deadlineMs: 30_000,
   challenge: false,
   cors: 'configured',
@@ -25,6 +26,7 @@ export const routeTable: readonly Route[] = [
     methods: ['POST'],
     target: { service: 'sql' },
     bodyBytesMax: 5 * KiB * KiB,
+    bodyErrors: 'text',
     // Longer than any statement may take: the service's own timeout speaks first.
     deadlineMs: 330_000,
   },
