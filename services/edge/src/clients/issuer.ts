@@ -74,7 +74,7 @@ async function verifyClaims(token: string, findKey: JWTVerifyGetKey, rules: Oidc
   const { payload } = await jwtVerify(token, findKey, {
     algorithms: ALGORITHMS,
     issuer: rules.issuer,
-    requiredClaims: ['exp', 'sub'],
+    requiredClaims: ['exp'],
     clockTolerance: 0,
     ...(rules.audiences.length > 0 && { audience: [...rules.audiences] }),
   });

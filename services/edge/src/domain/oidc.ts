@@ -42,19 +42,25 @@ export type TokenVerdict =
 
 /** Reads the claims of a token whose signature, issuer, audience and time have been checked. */
 export function readClaims(rules: OidcRules, claims: Readonly<Record<string, unknown>>): TokenVerdict {
-  const { sub: subject, exp: expiresAt } = claims;
-  if (typeof subject !== 'string' || subject === '' || subject.length > 256 || typeof expiresAt !== 'number') {
-    return { kind: 'refused', reason: OIDC_REASONS.invalid };
-  }
+  const { exp: expiresAt } = claims;
+  if (typeof expiresAt !== 'number') return { kind: 'refused', reason: OIDC_REASONS.invalid };
   const name = Object.hasOwn(claims, rules.nameClaim) ? claims[rules.nameClaim] : undefined;
   if (typeof name !== 'string' || name === '' || Buffer.byteLength(name) > 63) {
     return { kind: 'refused', reason: OIDC_REASONS.nameMissing };
   }
+  const subject = subjectOf(claims, rules.nameClaim, name);
+  if (subject === '' || subject.length > 256) return { kind: 'refused', reason: OIDC_REASONS.invalid };
   const groups = Object.hasOwn(claims, rules.groupClaim) ? readGroups(claims[rules.groupClaim]) : undefined;
   return {
     kind: 'identity',
     identity: { issuer: rules.issuer, subject, name, groups, expiresAt: Math.floor(expiresAt) },
   };
+}
+
+/** A token need not have a subject. One without stands for its name, in a form that no subject of the same issuer has by chance. */
+function subjectOf(claims: Readonly<Record<string, unknown>>, nameClaim: string, name: string): string {
+  if (!Object.hasOwn(claims, 'sub')) return JSON.stringify([nameClaim, name]);
+  return typeof claims['sub'] === 'string' ? claims['sub'] : '';
 }
 
 /** A list or one string; lower-cased, without repeats, sorted. What is neither says nothing. */
