@@ -157,24 +157,43 @@ test('what runs for a caller who has left is gone within two seconds', async ({ 
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
 });
 
+const TRAP = "do 'begin loop begin perform pg_sleep(60); exception when query_canceled then null; end; end loop; end'";
+const STUBBORN = JSON.stringify({ query: `set client_connection_check_interval = 0; ${TRAP}` });
+
 /** Without an end by force, each of them stayed in the server for good, and none counted as a session any more. */
 test('what does not heed a cancel is ended, and keeps its session until it has', async ({ startSql, person, database }) => {
   const alice = await person('stubborn');
-  const trap = "do 'begin loop begin perform pg_sleep(60); exception when query_canceled then null; end; end loop; end'";
-  const stubborn = JSON.stringify({ query: `set client_connection_check_interval = 0; ${trap}` });
   const isRunning = (): Promise<void> => eventually(async () => expect(await sleepers(database, alice)).toBe(1)).then(() => {});
-  const isGone = (): Promise<void> => eventually(async () => expect(await sleepers(database, alice)).toBe(0)).then(() => {});
+  const isGone = (): Promise<void> =>
+    eventually(async () => expect(await sleepers(database, alice)).toBe(0), { timeoutMs: 15_000 }).then(() => {});
   const sql = await startSql({ pool: { perRole: 1, waitMs: 20_000 } });
-  await leave(sql, alice, stubborn, isRunning);
+  await leave(sql, alice, STUBBORN, isRunning);
   // The only session of the role comes free when the backend is gone, not before.
   const pid = (await database.query('select pid from pg_stat_activity where usename = $1', [alice.name])).rows[0]?.['pid'];
   const stillThere = `select count(*) from pg_stat_activity where pid = ${String(pid)}`;
   expect(outcomes(await sql.simple(alice, stillThere))).toEqual([[['0']]]);
   await isGone();
   const hurried = await startSql({ limits: { requestMs: 200 } });
-  expect(outcomes((await hurried.send(alice, stubborn, { raw: true })).results).at(-1)).toBe('57014');
+  expect(outcomes((await hurried.send(alice, STUBBORN, { raw: true })).results).at(-1)).toBe('57014');
   await isGone();
-}, 30_000);
+});
+
+test.for([
+  ['libraries', (): string => "local_preload_libraries = 'nowhere'"],
+  ['a role', (other: string): string => `role = '${other}'`],
+] as const)(
+  '%s that a role sets for itself are no protection from that',
+  async ([name, setting], { startSql, person, database, bob }) => {
+    const alice = await person(`armoured_${name.replace(' ', '_')}`);
+    const sql = await startSql({ pool: { perRole: 1 } });
+    await database.query(`grant ${bob.name} to ${alice.name}`);
+    expect(outcomes(await sql.simple(alice, `alter role ${alice.name} set ${setting(bob.name)}`))).toEqual(['ALTER ROLE']);
+    await leave(sql, alice, STUBBORN, () =>
+      eventually(async () => expect(await sleepers(database, alice)).toBe(1)).then(() => {}),
+    );
+    await eventually(async () => expect(await sleepers(database, alice)).toBe(0), { timeoutMs: 15_000 });
+  },
+);
 
 test('a caller who leaves in the middle of a large result stops it', async ({ startSql, person, database }) => {
   const sql = await startSql({ limits: { resultBytes: 1_073_741_824 } });

@@ -311,6 +311,8 @@ async function terminate(connectionString: string, processId: number): Promise<v
     application_name: 'postern',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: TERMINATE_TIMEOUT_MS * 2,
+    // A role's own settings, made by ALTER ROLE, are not to keep it from ending its own sessions.
+    options: '-c role=none -c local_preload_libraries= -c statement_timeout=0',
   });
   client.on('error', () => {});
   try {
