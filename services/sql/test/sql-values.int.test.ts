@@ -191,10 +191,10 @@ test('a composite type that a function is changing is shown as text', async ({ s
     alice,
     ['begin'],
     ['select val_change()'],
-    [`select row(1, '{"a":')::val_deep`],
+    [`select row(1, '{}')::val_deep`],
     ['rollback'],
   );
-  expect(entries[2]?.rows).toEqual([[String.raw`(1,"{""a"":")`]]);
+  expect(entries[2]?.rows).toEqual([['(1,{})']]);
   const [whole] = await sql.simple(alice, `select row(1, '{"a":1}')::val_deep`);
   expect(whole?.rows).toEqual([[{ a: '1', j: { a: 1 } }]]);
 });
