@@ -50,7 +50,6 @@ export function createComposeMesh({ edges, admin, apiKey }: MeshDescription): Me
     edges: [first, ...others],
     admin,
     apiKey,
-    isProxied: true,
     replicas,
     async takeAway(part) {
       await compose('stop', part);

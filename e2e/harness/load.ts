@@ -21,11 +21,14 @@ export interface Load {
   readonly origins: readonly string[];
   readonly headers: Credential;
   readonly query: string;
-  /** A connection that could not be made was no request yet: the next origin is asked, as a balancer would. */
+  /**
+   * A connection that nobody took was no request yet: the next origin is asked, as a balancer would. It is refused, or,
+   * if it still waited in the system's queue when the door shut, reset without a word.
+   */
   readonly movesOn?: boolean;
-  /** A new connection that is reset without a word counts as one that could not be made. */
-  readonly isProxied?: boolean;
 }
+
+const NOBODY_TOOK_IT = ['ECONNREFUSED', 'ECONNRESET (new)'];
 
 /** Sends queries over kept-alive connections until `happening` is over, and answers what became of each. */
 export async function underLoad(load: Load, happening: () => Promise<void>): Promise<readonly Outcome[]> {
@@ -37,8 +40,8 @@ export async function underLoad(load: Load, happening: () => Promise<void>): Pro
       for (let attempt = 0; attempt < load.origins.length; attempt += 1) {
         const origin = load.origins[(turn + attempt) % load.origins.length] ?? '';
         const outcome = await ask(agent, origin, load);
-        const refused = outcome.error === 'ECONNREFUSED' || (load.isProxied === true && outcome.error === 'ECONNRESET (new)');
-        if (refused && load.movesOn === true && attempt + 1 < load.origins.length) continue;
+        const untaken = NOBODY_TOOK_IT.includes(outcome.error ?? '');
+        if (untaken && load.movesOn === true && attempt + 1 < load.origins.length) continue;
         outcomes.push(outcome);
         break;
       }

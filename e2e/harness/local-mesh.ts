@@ -32,7 +32,6 @@ export function createLocalMesh({ edges, admin, apiKey, folder }: Extract<MeshDe
     edges: [first, ...others],
     admin,
     apiKey,
-    isProxied: false,
     replicas,
     async takeAway(part) {
       const frozen = await pidsOf(part);

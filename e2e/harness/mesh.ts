@@ -14,8 +14,6 @@ export interface Mesh {
   readonly edges: readonly [string, ...string[]];
   readonly admin: { readonly user: string; readonly password: string };
   readonly apiKey: string;
-  /** Whether something between accepts connections for an edge that is not there, and then resets them. */
-  readonly isProxied: boolean;
   /** Takes a part away until disposed; how (stopped, or frozen) depends on where the mesh runs. */
   takeAway(part: ServerName | ServiceName): Promise<AsyncDisposable>;
   replicas(service: ServiceName): Promise<readonly Replica[]>;

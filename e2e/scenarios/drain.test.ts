@@ -29,7 +29,6 @@ for (const service of ['sql', 'auth', 'session', 'edge'] as const) {
       headers: bearer(mesh.apiKey),
       query: 'select 1 from pg_sleep(0.02)',
       movesOn: service === 'edge',
-      isProxied: mesh.isProxied,
     };
     const outcomes = await underLoad(load, () => stopInTurn(mesh, service));
     const lost = outcomes.filter(({ status, text }) => status !== 200 || !text.includes('"rows":[["1"]]'));
