@@ -52,7 +52,7 @@ test('a principal with too many texts in line is turned away, and no other', asy
   await using grammar = await openGrammar();
   let isGone = false;
   const alice = asker('alice', () => isGone);
-  const waiting = Array.from({ length: 201 }, (_, at) => grammar.judge(text(70_000, String(at)), alice));
+  const waiting = Array.from({ length: 201 }, async (_, at) => grammar.judge(text(70_000, String(at)), alice));
   await expect(grammar.judge(text(70_000, 'more'), alice)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   const other = grammar.judge(text(70_000, 'other'), asker('bob'));
   isGone = true;
