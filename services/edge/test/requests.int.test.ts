@@ -1,5 +1,7 @@
 import { eventually } from '@postern/testkit/eventually';
 import fc from 'fast-check';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { expect } from 'vitest';
 
 import { basic, edgeTest as test } from './edge-test.ts';
@@ -419,6 +421,23 @@ test('a refused request whose body was waited for ends the connection', async ({
 test('an expectation other than 100-continue cannot be met, and that one is', async ({ world }) => {
   expect(await statusOf(world, post(['Expect: magic']))).toBe(417);
   expect(await statusOf(world, post(['Expect: 100-continue']))).toBe(200);
+});
+
+/** A line of level 50 wakes somebody: nobody from outside may write one at will. */
+test('a client that leaves in the middle of its body writes no error', async ({ world }) => {
+  world.lines.length = 0;
+  for (const path of ['/api/login', '/api/sql', '/api/keys']) {
+    for (const length of ['Content-Length: 100', 'Content-Length: 70000', 'Transfer-Encoding: chunked']) {
+      const socket = connect(world.port('password'), '127.0.0.1').on('error', () => {});
+      const before = world.lines.length;
+      socket.write(rawRequest(`POST ${path} HTTP/1.1`, [AUTHORIZATION, JSON_TYPE, length], '5\r\n'));
+      await once(socket, 'connect');
+      await statusOf(world, rawRequest('GET /api/livez HTTP/1.1'));
+      socket.resetAndDestroy();
+      await eventually(() => expect(world.lines.length).toBeGreaterThan(before + 1));
+    }
+  }
+  expect(world.lines.filter(({ level }) => Number(level) >= 50)).toEqual([]);
 });
 
 /** imm-128 */

@@ -55,7 +55,11 @@ export function createGate(options: GateOptions): Gate {
     });
     if (!isRouted) return;
     admit(exchange, options)
-      .then((admitted) => (admitted && !response.destroyed && !isTooLate(exchange) ? serve(exchange) : undefined))
+      .then((admitted) => {
+        // There is no connection that its response could close with.
+        if (isTooLate(exchange)) return void response.emit('close');
+        return admitted && !response.destroyed ? serve(exchange) : undefined;
+      })
       .catch((error: unknown) => {
         sendError(exchange, error, log);
       });
