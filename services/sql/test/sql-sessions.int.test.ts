@@ -178,6 +178,37 @@ describe('who may have a session', () => {
     await eventually(async () => expect(outcomes(await sql.simple(grace, 'select 1'))).toEqual([[['1']]]));
   });
 
+  /** Otherwise one statement of theirs would shut a person out until somebody mends their role by hand. */
+  test.for([
+    ["alter role current_user password 'x12345678'", '28P01'],
+    ["alter role current_user set local_preload_libraries = 'nonesuch'", '58P01'],
+    ["alter role current_user set local_preload_libraries = '/nonesuch'", '42501'],
+  ] as const)('%s does not shut out whoever says it', async ([statement, code], { startSql, person, auth, database, people }) => {
+    const sql = await startSql();
+    const mia = await person(`mia${code.toLowerCase()}`);
+    let healed = 0;
+    auth.healers.set(mia.name, async () => {
+      healed += 1;
+      await database.query(`alter role ${mia.name} reset all`);
+      await database.query(`alter role ${mia.name} password 'fresh'`);
+      people.set(mia.name, { ...mia, password: 'fresh' });
+    });
+    expect(outcomes(await sql.simple(mia, statement))).toEqual(['ALTER ROLE']);
+    await database.query('select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1', [mia.name]);
+    await eventually(async () => expect(outcomes(await sql.simple(mia, 'select 1'))).toEqual([[['1']]]));
+    expect(healed).toBe(1);
+  });
+
+  test('a login that cannot be healed is asked about once a request', async ({ startSql, person, auth, database }) => {
+    const sql = await startSql();
+    const noa = await person('noa');
+    let asked = 0;
+    auth.healers.set(noa.name, async () => void (asked += 1));
+    await database.query(`alter role ${noa.name} password 'another'`);
+    const { status, text } = await sql.send(noa, { query: 'select 1' });
+    expect([status, (JSON.parse(text) as { code: string }).code, asked]).toEqual([403, '28P01', 1]);
+  });
+
   test('what runs for a revoked person is canceled, and what runs for others is not', async ({
     startSql,
     person,

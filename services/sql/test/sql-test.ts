@@ -52,6 +52,8 @@ export interface AuthStub {
   readonly denied: Set<string>;
   /** How often a login was lent. */
   readonly lent: string[];
+  /** What is done about a login that the database refused. */
+  readonly healers: Map<string, () => Promise<void>>;
   revoke(principal: Principal, tokenId?: string): void;
 }
 
@@ -176,6 +178,7 @@ async function createAuthStub(bus: NatsConnection, people: ReadonlyMap<string, P
   const publicKeys = [{ kty: 'OKP', crv: 'Ed25519', x, kid: 'test', alg: 'EdDSA', use: 'sig' } as const];
   const denied = new Set<string>();
   const lent: string[] = [];
+  const healers: AuthStub['healers'] = new Map();
   const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => publicKeys });
   const unasked = async (): Promise<never> => {
     throw new Failure('INTERNAL');
@@ -187,10 +190,11 @@ async function createAuthStub(bus: NatsConnection, people: ReadonlyMap<string, P
     admitExternal: unasked,
     mint: unasked,
     publishKeys: async () => ({ keys: [...publicKeys] }),
-    lendDatabaseLogin: async ({ assertion, sealTo }, call) => {
+    lendDatabaseLogin: async ({ assertion, sealTo, refused = false }, call) => {
       const { dbRole } = await verify(assertion);
       if (denied.has(dbRole)) throw call.fail('LOGIN_DENIED');
       lent.push(dbRole);
+      if (refused) await healers.get(dbRole)?.();
       const key = await importJWK({ ...sealTo }, 'ECDH-ES');
       const sealedPassword = await new CompactEncrypt(Buffer.from(people.get(dbRole)?.password ?? ''))
         .setProtectedHeader({ alg: 'ECDH-ES', enc: 'A256GCM' })
@@ -202,6 +206,7 @@ async function createAuthStub(bus: NatsConnection, people: ReadonlyMap<string, P
     publicKeys,
     denied,
     lent,
+    healers,
     assertion: (principal, audience = 'sql') =>
       new SignJWT({ principal })
         .setProtectedHeader({ alg: 'EdDSA', kid: 'test' })

@@ -16,10 +16,11 @@ export async function createLogins(auth: Pick<Client<typeof authService>, 'lendD
   if (x === undefined) throw new Failure('INTERNAL', { cause: 'no public key' });
   const sealTo = { kty: 'OKP', crv: 'X25519', x } as const;
   const lent = new Map<string, Promise<string>>();
+  const healing = new Map<string, Promise<string>>();
 
-  const ask = async ({ assertion, principal }: Caller): Promise<string> => {
+  const ask = async ({ assertion, principal }: Caller, refused?: true): Promise<string> => {
     try {
-      const { dbRole, sealedPassword } = await auth.lendDatabaseLogin({ assertion, sealTo });
+      const { dbRole, sealedPassword } = await auth.lendDatabaseLogin({ assertion, sealTo, ...(refused && { refused }) });
       if (dbRole !== principal.dbRole) throw new Failure('INTERNAL', { cause: 'auth lent the login of another role' });
       const { plaintext } = await compactDecrypt(sealedPassword, privateKey, {
         keyManagementAlgorithms: ['ECDH-ES'],
@@ -33,16 +34,27 @@ export async function createLogins(auth: Pick<Client<typeof authService>, 'lendD
     }
   };
 
+  const remember = (role: string, asked: Promise<string>): Promise<string> => {
+    lent.set(role, asked);
+    asked.catch(() => {
+      if (lent.get(role) === asked) lent.delete(role);
+    });
+    return asked;
+  };
+
   return {
     lend(caller) {
       const role = caller.principal.dbRole;
-      const known = lent.get(role);
+      return lent.get(role) ?? remember(role, ask(caller));
+    },
+    heal(caller) {
+      const role = caller.principal.dbRole;
+      const known = healing.get(role);
       if (known !== undefined) return known;
-      const asked = ask(caller);
-      lent.set(role, asked);
-      asked.catch(() => {
-        if (lent.get(role) === asked) lent.delete(role);
-      });
+      const asked = remember(role, ask(caller, true));
+      const end = (): void => void healing.delete(role);
+      healing.set(role, asked);
+      asked.then(end, end);
       return asked;
     },
     forget(role) {

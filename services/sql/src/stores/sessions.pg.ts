@@ -42,16 +42,21 @@ const PEOPLE_MAX = 50_000;
 export function createSessions(options: SessionsOptions): Sessions {
   const { databaseUrl, statementTimeoutMs, logins, runaway } = options;
   const open = async (role: string, caller: Caller): Promise<Connection> => {
-    const connect = async (): Promise<Connection> =>
-      openConnection({ databaseUrl, statementTimeoutMs, runaway, role, password: await logins.lend(caller) });
+    const connect = (password: string): Promise<Connection> =>
+      openConnection({ databaseUrl, statementTimeoutMs, runaway, role, password });
     try {
-      return await connect();
+      return await connect(await logins.lend(caller));
     } catch (error) {
-      if (!isDenial(error)) throw error;
-      // The password may have been replaced since it was lent.
-      logins.forget(role);
-      return connect();
+      if (!isBrokenLogin(error)) throw error;
     }
+    // The password may have been replaced since it was lent.
+    logins.forget(role);
+    try {
+      return await connect(await logins.lend(caller));
+    } catch (error) {
+      if (!isBrokenLogin(error)) throw error;
+    }
+    return connect(await logins.heal(caller));
   };
   const lending = createLending<Connection, Caller>({
     limits: options.limits,
@@ -117,6 +122,13 @@ function patience(waitMs: number, giveUp: Promise<void>): Promise<void> {
 }
 
 const isDenial = (error: unknown): boolean => error instanceof pg.DatabaseError && error.code?.startsWith('28') === true;
+
+/** Where the server loads libraries; a role's own settings may name some that are not there, or that it may not load. */
+const LIBRARY_LOADER = 'dfmgr.c';
+
+/** What people can do to their own role, by ALTER ROLE, and auth can undo. */
+const isBrokenLogin = (error: unknown): boolean =>
+  isDenial(error) || (error instanceof pg.DatabaseError && (error.code === '58P01' || error.file === LIBRARY_LOADER));
 
 const limitReached = ({ limit, current }: { readonly limit: number; readonly current: number }): SqlError => ({
   message: `creating connection would violate max_connections limit (desired: ${current + 1}, limit: ${limit}, current: ${current})`,
