@@ -12,16 +12,18 @@ export default defineConfig({
           include: ['{packages,services,deploy}/**/src/**/*.test.ts', '{packages,services,deploy}/**/test/**/*.test.ts'],
           exclude: ['**/node_modules/**', '**/*.int.test.ts', 'packages/house-rules/**'],
           environment: 'node',
+          // Property tests on a busy machine; nothing here waits for anything.
+          testTimeout: 60_000,
         },
       },
-      { test: { name: 'rules', include: ['packages/house-rules/**/*.test.ts'], environment: 'node', testTimeout: 30_000 } },
+      { test: { name: 'rules', include: ['packages/house-rules/**/*.test.ts'], environment: 'node', testTimeout: 120_000 } },
       {
         test: {
           name: 'int',
           include: ['{packages,services,deploy}/**/test/**/*.int.test.ts'],
           environment: 'node',
-          testTimeout: 60_000,
-          hookTimeout: 120_000,
+          testTimeout: 120_000,
+          hookTimeout: 240_000,
           globalSetup: ['packages/testkit/src/global-setup.ts'],
           maxWorkers: 2,
         },
