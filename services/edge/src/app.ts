@@ -133,9 +133,9 @@ export function createApp(options: AppOptions): App {
 /** Auth signs no more for whom it has ended: what is remembered of them is older than that, and the news was not heard. */
 const forgettingMint =
   (mint: Mint, forget: (revocation: Revocation) => void): Mint =>
-  async (principal, audience) => {
+  async (principal, audience, call) => {
     try {
-      return await mint(principal, audience);
+      return await mint(principal, audience, call);
     } catch (error) {
       if (isFailure(error, 'ASSERTION_INVALID')) forget({ principalId: principal.id });
       throw error;
@@ -145,13 +145,13 @@ const forgettingMint =
 /** What is ended here is forgotten here at once, before the answer; other replicas hear of it on the bus. */
 const forgettingLogins = (logins: Logins, forget: (revocation: Revocation) => void): Logins => ({
   ...logins,
-  async revoke(principalId, id) {
-    const ended = await logins.revoke(principalId, id);
+  async revoke(principalId, id, call) {
+    const ended = await logins.revoke(principalId, id, call);
     forget({ principalId, sessionId: id });
     return ended;
   },
-  async revokeAll(principalId) {
-    await logins.revokeAll(principalId);
+  async revokeAll(principalId, call) {
+    await logins.revokeAll(principalId, call);
     forget({ principalId });
   },
 });

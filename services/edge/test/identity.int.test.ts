@@ -250,3 +250,28 @@ test('no answer and no log line shows a credential', async ({ world }) => {
   expect(shown).not.toContain(ALICE_KEY);
   expect(shown).not.toContain(Buffer.from(`alice:${PASSWORD}`).toString('base64'));
 });
+
+/** Otherwise what auth and session write about a call cannot be found from what the edge writes about the request. */
+test('auth and session are told which request a question is part of', async ({ open }) => {
+  await using world = await open();
+  const { token } = world.stub.openSession('alice');
+  const origins = world.origins;
+  const asked: readonly (() => Promise<Response>)[] = [
+    () => fetch(`${origins['password']}/api/me`, { headers: basic('alice', PASSWORD) }),
+    () => fetch(`${origins['password']}/api/me`, { headers: bearer(ALICE_KEY) }),
+    () => fetch(`${origins['password']}/api/sessions`, { headers: { cookie: `postern_session=${token}` } }),
+    () => fetch(`${origins['none']}/api/me`),
+    () =>
+      fetch(`${origins['password']}/api/login`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ username: 'alice', password: PASSWORD }),
+      }),
+  ];
+  for (const ask of asked) {
+    world.stub.requestIds.length = 0;
+    const response = await ask();
+    expect(response.status).toBe(200);
+    expect(new Set(world.stub.requestIds)).toEqual(new Set([response.headers.get('x-request-id')]));
+  }
+});

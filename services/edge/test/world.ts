@@ -95,6 +95,8 @@ export class StubMesh {
   readonly sessions = new Map<string, StubSession>();
   /** Names of procedures in the order they were called. */
   readonly calls: string[] = [];
+  /** Of the requests that the calls were part of. */
+  readonly requestIds: (string | undefined)[] = [];
   readonly clients: string[] = [];
   readonly external: unknown[] = [];
   lockedForSeconds = 0;
@@ -265,8 +267,9 @@ function serveAuth(
   privateKey: Parameters<SignJWT['sign']>[0],
   keys: PublicKey[],
 ): AsyncDisposable {
-  const note = async (name: string): Promise<void> => {
+  const note = async (name: string, { requestId }: { requestId: string | undefined }): Promise<void> => {
     stub.calls.push(name);
+    stub.requestIds.push(requestId);
     await stub.hold;
   };
   return serveStub(bus, authService, {
@@ -274,24 +277,24 @@ function serveAuth(
       throw call.fail('CREDENTIAL_INVALID');
     },
     async verifyApiKey({ key }, call) {
-      await note('verifyApiKey');
+      await note('verifyApiKey', call);
       const name = stub.keys.get(key);
       if (name === undefined) throw call.fail('CREDENTIAL_INVALID');
       return stub.principal(name, { method: 'apiKey', tokenId: key.slice(0, 12) });
     },
     async trust({ name }, call) {
-      await note('trust');
+      await note('trust', call);
       if (name === 'nologin') throw call.fail('LOGIN_DENIED');
       return stub.principal(name, { method: 'trusted' });
     },
     async admitExternal(claims, call) {
-      await note('admitExternal');
+      await note('admitExternal', call);
       stub.external.push(claims);
       if (stub.loginDenied !== undefined) throw call.fail('LOGIN_DENIED', { detail: stub.loginDenied });
       return stub.principal(claims.name, { method: 'oidc', expiresAt: claims.expiresAt });
     },
     async mint({ principal, audience }, call) {
-      await note('mint');
+      await note('mint', call);
       if (!stub.signs(principal)) throw call.fail('ASSERTION_INVALID');
       const expiresAt = Math.floor(Date.now() / 1_000) + 30;
       const assertion = await new SignJWT({ principal })
@@ -324,6 +327,7 @@ function serveSession(bus: NatsConnection, stub: StubMesh): AsyncDisposable {
   return serveStub(bus, sessionService, {
     async login({ name, password, client, replaces }, call) {
       stub.calls.push('login');
+      stub.requestIds.push(call.requestId);
       stub.clients.push(client);
       if (stub.lockedForSeconds > 0) throw call.fail('TOO_MANY_ATTEMPTS', { retryAfterSeconds: stub.lockedForSeconds });
       if (!isRight(name, password)) throw call.fail('LOGIN_REFUSED');
@@ -334,6 +338,7 @@ function serveSession(bus: NatsConnection, stub: StubMesh): AsyncDisposable {
     },
     async authenticate({ name, password, client }, call) {
       stub.calls.push('authenticate');
+      stub.requestIds.push(call.requestId);
       stub.clients.push(client);
       await stub.hold;
       if (stub.lockedForSeconds > 0) throw call.fail('TOO_MANY_ATTEMPTS', { retryAfterSeconds: stub.lockedForSeconds });
@@ -342,6 +347,7 @@ function serveSession(bus: NatsConnection, stub: StubMesh): AsyncDisposable {
     },
     async resolve({ token }, call) {
       stub.calls.push('resolve');
+      stub.requestIds.push(call.requestId);
       const session = stub.sessions.get(token);
       if (session === undefined) throw call.fail('SESSION_UNKNOWN');
       if (session.expired) throw call.fail('SESSION_EXPIRED');
@@ -355,7 +361,10 @@ function serveSession(bus: NatsConnection, stub: StubMesh): AsyncDisposable {
       if (session !== undefined) end(session);
       return { ended: session !== undefined };
     },
-    list: async ({ principalId }) => ({ sessions: own(principalId).map(described) }),
+    async list({ principalId }, { requestId }) {
+      stub.requestIds.push(requestId);
+      return { sessions: own(principalId).map(described) };
+    },
     async revoke({ principalId, id }, call) {
       const session = own(principalId).find((candidate) => candidate.id === id);
       if (session === undefined) throw call.fail('SESSION_NOT_FOUND');

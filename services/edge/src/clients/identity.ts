@@ -41,14 +41,14 @@ async function verdict(asked: Promise<Principal>): Promise<Verdict> {
 
 export function createCredentials(auth: AuthClient, session: SessionClient): Credentials {
   return {
-    checkPassword: (attempt) => verdict(session.authenticate(attempt)),
-    checkApiKey: (key) => verdict(auth.verifyApiKey({ key })),
-    resolveSession: (token) => verdict(session.resolve({ token }).then(({ principal }) => principal)),
-    trust: (name) => verdict(auth.trust({ name })),
-    async admitExternal({ issuer, subject, name, groups, expiresAt }) {
+    checkPassword: (attempt, call) => verdict(session.authenticate(attempt, call)),
+    checkApiKey: (key, call) => verdict(auth.verifyApiKey({ key }, call)),
+    resolveSession: (token, call) => verdict(session.resolve({ token }, call).then(({ principal }) => principal)),
+    trust: (name, call) => verdict(auth.trust({ name }, call)),
+    async admitExternal({ issuer, subject, name, groups, expiresAt }, call) {
       const claims = { issuer, subject, name, expiresAt, ...(groups !== undefined && { groups: [...groups] }) };
       let reason: string | undefined;
-      const asked = auth.admitExternal(claims).catch((error: unknown) => {
+      const asked = auth.admitExternal(claims, call).catch((error: unknown) => {
         if (isFailure(error, 'LOGIN_DENIED')) {
           reason = error.detail !== undefined && SHOWN.has(error.detail) ? error.detail : OIDC_REASONS.wrongUser;
         }
@@ -62,9 +62,9 @@ export function createCredentials(auth: AuthClient, session: SessionClient): Cre
 
 export function createLogins(session: SessionClient): Logins {
   return {
-    async login({ name, password, client, replaces }) {
+    async login({ name, password, client, replaces }, call) {
       try {
-        const { token } = await session.login({ name, password, client, ...(replaces !== undefined && { replaces }) });
+        const { token } = await session.login({ name, password, client, ...(replaces !== undefined && { replaces }) }, call);
         return { kind: 'opened', token };
       } catch (error) {
         if (isFailure(error, 'LOGIN_REFUSED') || isFailure(error, 'INVALID_REQUEST')) return { kind: 'refused' };
@@ -72,18 +72,18 @@ export function createLogins(session: SessionClient): Logins {
         throw error;
       }
     },
-    logout: async (token) => void (await session.logout({ token })),
-    list: async (principalId) => (await session.list({ principalId })).sessions,
-    async revoke(principalId, id) {
+    logout: async (token, call) => void (await session.logout({ token }, call)),
+    list: async (principalId, call) => (await session.list({ principalId }, call)).sessions,
+    async revoke(principalId, id, call) {
       try {
-        await session.revoke({ principalId, id });
+        await session.revoke({ principalId, id }, call);
         return true;
       } catch (error) {
         if (isFailure(error, 'SESSION_NOT_FOUND') || isFailure(error, 'INVALID_REQUEST')) return false;
         throw error;
       }
     },
-    revokeAll: async (principalId) => void (await session.revokeAll({ principalId })),
+    revokeAll: async (principalId, call) => void (await session.revokeAll({ principalId }, call)),
   };
 }
 
@@ -92,8 +92,8 @@ const COMPACT_JWS = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 export const createMint =
   (auth: AuthClient): Mint =>
-  async (principal, audience) => {
-    const minted = await auth.mint({ principal, audience });
+  async (principal, audience, call) => {
+    const minted = await auth.mint({ principal, audience }, call);
     if (!COMPACT_JWS.test(minted.assertion)) throw new Failure('INTERNAL', { cause: 'the assertion is not a compact JWS' });
     return minted;
   };

@@ -7,7 +7,7 @@ import type { AuthenticatorKind } from './listeners.ts';
 import type { IdentityMemory } from './memory.ts';
 import { tupleKey } from './memory.ts';
 import { OIDC_REASONS } from './oidc.ts';
-import type { Credentials, TokenVerifier, Verdict } from './ports.ts';
+import type { Call, Credentials, TokenVerifier, Verdict } from './ports.ts';
 import type { RolePolicy } from './role-policy.ts';
 import { admits } from './role-policy.ts';
 
@@ -15,6 +15,7 @@ const DEFAULT_USER = 'anonymous_http_user';
 
 /** A request, as far as identity depends on it. */
 export interface Claim {
+  readonly call: Call;
   readonly kind: AuthenticatorKind;
   readonly head: Head;
   readonly client: string;
@@ -58,7 +59,7 @@ export function believe({ head, trustedHeader, policy }: Pick<Claim, 'head' | 't
 interface Question {
   readonly key: string;
   readonly by: 'header' | 'cookie';
-  ask(): Promise<Verdict>;
+  ask(call: Call): Promise<Verdict>;
   /** The owner that is named beside an API key; empty if none is. */
   readonly owner?: string;
 }
@@ -68,7 +69,7 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     key: tupleKey('apiKey', key),
     by: 'header',
     owner,
-    ask: () => ask.checkApiKey(key),
+    ask: (call) => ask.checkApiKey(key, call),
   });
 
   const askBasic = (user: string, password: string, client: string): Question | Identity => {
@@ -77,7 +78,7 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     return {
       key: tupleKey('password', user, password),
       by: 'header',
-      ask: () => ask.checkPassword({ name: user, password, client }),
+      ask: (call) => ask.checkPassword({ name: user, password, client }, call),
     };
   };
 
@@ -86,9 +87,9 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     return {
       key: tupleKey('token', ...verifier.rules, token),
       by: 'header',
-      async ask() {
+      async ask(call) {
         const checked = await verifier.verify(token);
-        return checked.kind === 'refused' ? checked : ask.admitExternal(checked.identity);
+        return checked.kind === 'refused' ? checked : ask.admitExternal(checked.identity, call);
       },
     };
   };
@@ -98,14 +99,14 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     if (found.kind === 'repeated') return { kind: 'repeatedCookie' };
     if (found.kind === 'none') return MISSING;
     const { token } = found;
-    return { key: tupleKey('session', token), by: 'cookie', ask: () => ask.resolveSession(token) };
+    return { key: tupleKey('session', token), by: 'cookie', ask: (call) => ask.resolveSession(token, call) };
   };
 
   const read = (claim: Claim): Question | Identity => {
     if (claim.kind === 'None') {
       const believed = believe(claim);
       if (believed.kind === 'denied') return believed;
-      return { key: tupleKey('trusted', believed.name), by: 'header', ask: () => ask.trust(believed.name) };
+      return { key: tupleKey('trusted', believed.name), by: 'header', ask: (call) => ask.trust(believed.name, call) };
     }
     const credentials = readCredentials(claim.head.get('authorization'));
     switch (credentials.kind) {
@@ -124,7 +125,9 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     if ('kind' in question) return question;
     const principal = memory.recall(question.key);
     if (principal !== undefined) return conclude({ kind: 'principal', principal }, question, claim.policy);
-    return memory.learn(question.key, question.ask).then((verdict) => conclude(verdict, question, claim.policy));
+    return memory
+      .learn(question.key, () => question.ask(claim.call))
+      .then((verdict) => conclude(verdict, question, claim.policy));
   };
 }
 

@@ -5,6 +5,8 @@ import { expect, test } from 'vitest';
 import { createAssertionMemory, createIdentityMemory, tupleKey } from './memory.ts';
 import type { Verdict } from './ports.ts';
 
+const call = { requestId: 'r1', remainingMs: 1_000 };
+
 const principal = (changes: Partial<Principal> = {}): Principal => ({
   id: 'p1',
   kind: 'person',
@@ -138,15 +140,15 @@ const mintCounted = (clock: { nowMs(): number }) => {
 test('an assertion serves one principal at one service, until eight seconds before its end', async () => {
   const { clock } = setUp();
   const { memory, state } = mintCounted(clock);
-  expect(await memory.assertionFor(principal(), 'sql')).toBe('sql.1');
-  expect(await memory.assertionFor(principal(), 'sql')).toBe('sql.1');
-  expect(await memory.assertionFor(principal(), 'auth')).toBe('auth.2');
-  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql')).toBe('sql.3');
+  expect(await memory.assertionFor(principal(), 'sql', call)).toBe('sql.1');
+  expect(await memory.assertionFor(principal(), 'sql', call)).toBe('sql.1');
+  expect(await memory.assertionFor(principal(), 'auth', call)).toBe('auth.2');
+  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql', call)).toBe('sql.3');
   clock.now += 21_999;
-  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql')).toBe('sql.3');
+  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql', call)).toBe('sql.3');
   clock.now += 1;
-  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql')).toBe('sql.4');
+  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql', call)).toBe('sql.4');
   memory.forget({ principalId: 'p1' });
-  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql')).toBe('sql.5');
+  expect(await memory.assertionFor(principal({ scopes: [] }), 'sql', call)).toBe('sql.5');
   expect(state.minted).toBe(5);
 });

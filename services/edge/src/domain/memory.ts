@@ -2,7 +2,7 @@
 import type { Audience, Principal } from '@postern/contracts/common';
 import { hash } from 'node:crypto';
 
-import type { Clock, Mint, Minted, Revocation, Verdict } from './ports.ts';
+import type { Call, Clock, Mint, Minted, Revocation, Verdict } from './ports.ts';
 
 /** The key of a tuple: no two tuples share one, whatever their parts hold (imm-027, imm-051). */
 export const tupleKey = (...parts: readonly string[]): string => hash('sha256', JSON.stringify(parts), 'base64url');
@@ -92,7 +92,7 @@ export function createIdentityMemory({ clock, ttlMs, max }: MemoryOptions): Iden
 
 export interface AssertionMemory {
   /** A signed form that is still good for the while a request needs. */
-  assertionFor(principal: Principal, audience: Audience): string | Promise<string>;
+  assertionFor(principal: Principal, audience: Audience, call: Call): string | Promise<string>;
   forget(revocation: Revocation): void;
   clear(): void;
 }
@@ -113,8 +113,9 @@ export function createAssertionMemory(mint: Mint, { clock, max }: Omit<MemoryOpt
     known.set(audience, key);
     return key;
   };
-  const mintAndKeep = async (key: string, principal: Principal, audience: Audience): Promise<string> => {
-    const fresh = await mint(principal, audience);
+  const mintAndKeep = async (key: string, ...asked: Parameters<Mint>): Promise<string> => {
+    const [principal] = asked;
+    const fresh = await mint(...asked);
     minted.delete(key);
     if (minted.size >= max) minted.delete(minted.keys().next().value ?? '');
     minted.set(key, { ...fresh, principal });
@@ -122,11 +123,11 @@ export function createAssertionMemory(mint: Mint, { clock, max }: Omit<MemoryOpt
   };
 
   return {
-    assertionFor(principal, audience) {
+    assertionFor(principal, audience, call) {
       const key = keyOf(principal, audience);
       const known = minted.get(key);
       if (known !== undefined && known.expiresAt * 1_000 - MARGIN_MS > clock.nowMs()) return known.assertion;
-      const asking = underWay.get(key) ?? mintAndKeep(key, principal, audience).finally(() => underWay.delete(key));
+      const asking = underWay.get(key) ?? mintAndKeep(key, principal, audience, call).finally(() => underWay.delete(key));
       underWay.set(key, asking);
       return asking;
     },

@@ -9,6 +9,13 @@ export interface Clock {
   nowMs(): number;
 }
 
+/** What a question is part of. */
+export interface Call {
+  readonly requestId: string;
+  /** Milliseconds that the request itself has. */
+  readonly remainingMs: number;
+}
+
 export type Verdict =
   | { readonly kind: 'principal'; readonly principal: Principal }
   /** The credential is wrong; `reason` if it may be shown. */
@@ -27,12 +34,12 @@ export interface PasswordAttempt {
 
 /** Who a credential stands for. A server that is away is a `Failure` that is thrown. */
 export interface Credentials {
-  checkPassword(attempt: PasswordAttempt): Promise<Verdict>;
-  checkApiKey(key: string): Promise<Verdict>;
-  resolveSession(token: string): Promise<Verdict>;
+  checkPassword(attempt: PasswordAttempt, call: Call): Promise<Verdict>;
+  checkApiKey(key: string, call: Call): Promise<Verdict>;
+  resolveSession(token: string, call: Call): Promise<Verdict>;
   /** Believes a name that a listener or a proxy vouches for. */
-  trust(name: string): Promise<Verdict>;
-  admitExternal(identity: ExternalIdentity): Promise<Verdict>;
+  trust(name: string, call: Call): Promise<Verdict>;
+  admitExternal(identity: ExternalIdentity, call: Call): Promise<Verdict>;
 }
 
 /** Checks tokens of one external issuer. */
@@ -49,7 +56,7 @@ export interface Minted {
 }
 
 /** Has a principal signed for one service. */
-export type Mint = (principal: Principal, audience: Audience) => Promise<Minted>;
+export type Mint = (principal: Principal, audience: Audience, call: Call) => Promise<Minted>;
 
 /** One thing that ended before its time: all of a principal, one of its API keys, or one of its sessions. */
 export interface Revocation {
@@ -116,12 +123,12 @@ export type LoginOutcome =
 
 /** Browser sessions. */
 export interface Logins {
-  login(attempt: PasswordAttempt & { readonly replaces: string | undefined }): Promise<LoginOutcome>;
-  logout(token: string): Promise<void>;
-  list(principalId: string): Promise<readonly Session[]>;
+  login(attempt: PasswordAttempt & { readonly replaces: string | undefined }, call: Call): Promise<LoginOutcome>;
+  logout(token: string, call: Call): Promise<void>;
+  list(principalId: string, call: Call): Promise<readonly Session[]>;
   /** False if the principal has no such session. */
-  revoke(principalId: string, id: string): Promise<boolean>;
-  revokeAll(principalId: string): Promise<void>;
+  revoke(principalId: string, id: string, call: Call): Promise<boolean>;
+  revokeAll(principalId: string, call: Call): Promise<void>;
 }
 
 /** Certificate chain and private key of a TLS listener, as PEM. */

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Headers } from '../domain/cors.ts';
 import type { Head } from '../domain/head.ts';
 import type { Listener } from '../domain/listeners.ts';
-import type { TokenVerifier } from '../domain/ports.ts';
+import type { Call, TokenVerifier } from '../domain/ports.ts';
 import type { MatchRoute, Route } from '../domain/routes.ts';
 
 /** A listener with all that follows from its document. */
@@ -43,6 +43,8 @@ export interface Exchange {
   /** Called when the answer has gone out, or the client has gone. */
   closed: (() => void) | undefined;
 }
+
+export const callOf = ({ requestId, route }: Exchange): Call => ({ requestId, remainingMs: route?.deadlineMs ?? 0 });
 
 const exchanges = new WeakMap<IncomingMessage, Exchange>();
 

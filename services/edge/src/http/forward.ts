@@ -11,6 +11,7 @@ import type { Route } from '../domain/routes.ts';
 import { commonHeaders, sendFailure } from './answers.ts';
 import { readBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
+import { callOf } from './exchange.ts';
 
 export interface ForwardOptions {
   readonly upstream: Upstream;
@@ -37,7 +38,7 @@ export async function forward(exchange: Exchange, service: 'auth' | 'sql', optio
   const { request, response, route, principal } = exchange;
   if (route === undefined || principal === undefined) throw new TypeError('only an admitted request is forwarded');
   const reading = readBody(exchange, route.bodyBytesMax);
-  const signing = options.assertions.assertionFor(principal, service);
+  const signing = options.assertions.assertionFor(principal, service, callOf(exchange));
   const read = reading === undefined ? undefined : await reading;
   const assertion = typeof signing === 'string' ? signing : await signing;
   if (response.destroyed) return;

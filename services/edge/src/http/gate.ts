@@ -16,6 +16,7 @@ import { send, sendError, sendFailure, text } from './answers.ts';
 import { clientOf, requestIdOf } from './client.ts';
 import { hasEnded, isTooLate } from './connection.ts';
 import type { Entrance, Exchange } from './exchange.ts';
+import { callOf } from './exchange.ts';
 import type { Observe } from './observe.ts';
 
 export interface GateOptions {
@@ -162,6 +163,7 @@ async function admit(exchange: Exchange, options: GateOptions): Promise<boolean>
     throw new Failure('UNAVAILABLE', { retryAfterSeconds: 1 });
   }
   const identity = await options.identify({
+    call: callOf(exchange),
     kind: listener.kind,
     head,
     client: exchange.client,

@@ -11,7 +11,7 @@ import type { Taken } from '../domain/replicas.ts';
 import type { Route } from '../domain/routes.ts';
 import { continueIfAsked, sendFailure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
-import { exchangeOf } from './exchange.ts';
+import { callOf, exchangeOf } from './exchange.ts';
 import type { ForwardOptions } from './forward.ts';
 import { createRelay } from './forward.ts';
 
@@ -158,7 +158,7 @@ export function createUploads({ replicas, assertions, agent, stallMs }: UploadOp
     const { route, principal } = exchange;
     if (route === undefined || principal === undefined || !('service' in route.target)) return next();
     const { service } = route.target;
-    const assertion = await assertions.assertionFor(principal, service);
+    const assertion = await assertions.assertionFor(principal, service, callOf(exchange));
     if (response.destroyed) return;
     const body = new GatedBody(route.bodyBytesMax);
     const upload: Upload = {

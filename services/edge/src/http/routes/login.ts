@@ -9,7 +9,7 @@ import { send } from '../answers.ts';
 import { readBody } from '../body.ts';
 import { endedCookie, sessionCookie } from '../cookies.ts';
 import type { Exchange } from '../exchange.ts';
-import { exchangeOf } from '../exchange.ts';
+import { callOf, exchangeOf } from '../exchange.ts';
 import { comesFromElsewhere } from '../gate.ts';
 import { LoginBody } from '../schemas.ts';
 
@@ -19,7 +19,7 @@ export function createLogin(logins: Logins): RequestHandler {
     const { username, password } = await readLogin(exchange);
     const cookie = readSessionCookie(exchange.head, exchange.entrance.cookieName);
     const replaces = cookie.kind === 'token' ? cookie.token : undefined;
-    const outcome = await logins.login({ name: username, password, client: exchange.client, replaces });
+    const outcome = await logins.login({ name: username, password, client: exchange.client, replaces }, callOf(exchange));
     switch (outcome.kind) {
       case 'opened':
         return send(exchange, { status: 200, headers: [['set-cookie', sessionCookie(exchange, outcome.token)], NO_STORE] });
@@ -40,7 +40,7 @@ export function createLogout(logins: Logins): RequestHandler {
     if (cookie.kind === 'repeated') throw new Failure('HEADER_MALFORMED', { detail: 'the session cookie is there twice' });
     if (cookie.kind === 'token') {
       if (comesFromElsewhere(exchange)) throw new Failure('ORIGIN_REFUSED');
-      await logins.logout(cookie.token);
+      await logins.logout(cookie.token, callOf(exchange));
     }
     send(exchange, { status: 200, headers: [['set-cookie', endedCookie(exchange)], NO_STORE] });
   };

@@ -6,7 +6,7 @@ import type { Logins } from '../../domain/ports.ts';
 import { send } from '../answers.ts';
 import { endedCookie } from '../cookies.ts';
 import type { Exchange } from '../exchange.ts';
-import { exchangeOf } from '../exchange.ts';
+import { callOf, exchangeOf } from '../exchange.ts';
 
 const NO_STORE = ['cache-control', 'no-store'] as const;
 
@@ -21,10 +21,10 @@ export function createSessions(logins: Logins): RequestHandler {
     const exchange = exchangeOf(request);
     const principal = principalOf(exchange);
     if (request.method === 'DELETE') {
-      await logins.revokeAll(principal.id);
+      await logins.revokeAll(principal.id, callOf(exchange));
       return send(exchange, { status: 204, headers: [...clearing(exchange), NO_STORE] });
     }
-    const sessions = await logins.list(principal.id);
+    const sessions = await logins.list(principal.id, callOf(exchange));
     const body = { sessions: sessions.map((session) => ({ ...session, current: session.id === principal.sessionId })) };
     send(exchange, { status: 200, headers: [['content-type', 'application/json'], NO_STORE], body: JSON.stringify(body) });
   };
@@ -36,7 +36,7 @@ export function createSession(logins: Logins): RequestHandler {
     const exchange = exchangeOf(request);
     const principal = principalOf(exchange);
     const id = decodeURIComponent(exchange.params[0] ?? '');
-    const ended = await logins.revoke(principal.id, id);
+    const ended = await logins.revoke(principal.id, id, callOf(exchange));
     if (!ended) throw new Failure('SESSION_NOT_FOUND');
     const headers = id === principal.sessionId ? clearing(exchange) : [];
     send(exchange, { status: 204, headers: [...headers, NO_STORE] });
