@@ -165,7 +165,7 @@ const principalOf = (role: string): Principal => ({
   epoch: 0,
 });
 
-export function loginUrl(url: string, role: string, password: string): string {
+function loginUrl(url: string, role: string, password: string): string {
   const changed = new URL(url);
   changed.username = encodeURIComponent(role);
   changed.password = password;

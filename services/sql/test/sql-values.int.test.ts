@@ -187,13 +187,7 @@ test('a composite type that a function is changing is shown as text', async ({ s
      create function val_change() returns int language plpgsql as $$ begin
        alter type val_deep rename attribute a to changed; alter type val_deep alter attribute j type text; return 1; end $$`,
   );
-  const entries = await sql.extended(
-    alice,
-    ['begin'],
-    ['select val_change()'],
-    [`select row(1, '{}')::val_deep`],
-    ['rollback'],
-  );
+  const entries = await sql.extended(alice, ['begin'], ['select val_change()'], [`select row(1, '{}')::val_deep`], ['rollback']);
   expect(entries[2]?.rows).toEqual([['(1,{})']]);
   const [whole] = await sql.simple(alice, `select row(1, '{"a":1}')::val_deep`);
   expect(whole?.rows).toEqual([[{ a: '1', j: { a: 1 } }]]);

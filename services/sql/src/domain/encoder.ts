@@ -39,7 +39,7 @@ for (const [code, letter] of [
 }
 
 /** The inside of a JSON string. */
-export function writeEscaped(out: Output, bytes: Buffer, from: number, to: number): void {
+function writeEscaped(out: Output, bytes: Buffer, from: number, to: number): void {
   let start = from;
   while (start < to) {
     let end = start;
@@ -64,7 +64,7 @@ function writeEscape(out: Output, code: number): void {
 }
 
 /** A JSON string of any text. */
-export function writeText(out: Output, text: string): void {
+function writeText(out: Output, text: string): void {
   const bytes = Buffer.from(text);
   out.byte(QUOTE);
   writeEscaped(out, bytes, 0, bytes.length);

@@ -4,7 +4,7 @@ import { QUOTE, text, whole } from './encoder.ts';
 import type { Output } from './output.ts';
 
 /** Days from 1970-01-01 to a day of the proleptic Gregorian calendar; year 0 is 1 BC. */
-export function daysFromCivil(year: number, month: number, day: number): number {
+function daysFromCivil(year: number, month: number, day: number): number {
   const shifted = month <= 2 ? year - 1 : year;
   const era = Math.floor(shifted / 400);
   const yearOfEra = shifted - era * 400;

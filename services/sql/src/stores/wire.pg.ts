@@ -7,7 +7,7 @@ import { constants } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 
 /** Larger messages are passed on in pieces. */
-export const LARGE_BYTES = 262_144;
+const LARGE_BYTES = 262_144;
 const HEADER_BYTES = 5;
 
 export interface Receiver {
@@ -139,7 +139,7 @@ export class Wire {
 }
 
 /** The server said something that PostgreSQL never says. */
-export class ProtocolFault extends Error {
+class ProtocolFault extends Error {
   override readonly name = 'ProtocolFault';
 }
 
