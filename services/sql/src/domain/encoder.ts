@@ -63,14 +63,6 @@ function writeEscape(out: Output, code: number): void {
   out.byte(HEX[code & 15] ?? 0);
 }
 
-/** A JSON string of any text. */
-function writeText(out: Output, text: string): void {
-  const bytes = Buffer.from(text);
-  out.byte(QUOTE);
-  writeEscaped(out, bytes, 0, bytes.length);
-  out.byte(QUOTE);
-}
-
 /** Longest value of a kind that has to be held as a whole; the longest numeric has 147,457 characters. */
 const WHOLE_MAX_BYTES = 1_048_576;
 
