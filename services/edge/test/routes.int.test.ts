@@ -1,8 +1,10 @@
 import { eventually } from '@postern/testkit/eventually';
+import { connect } from 'node:net';
 import { expect } from 'vitest';
 
 import { routeTable } from '../src/http/route-table.ts';
 import { basic, edgeTest as test } from './edge-test.ts';
+import { rawRequest } from './raw-client.ts';
 import type { World } from './world.ts';
 import { PASSWORD } from './world.ts';
 
@@ -217,6 +219,20 @@ test('probes answer without credentials on every kind', async ({ world }) => {
     const ready = await fetch(`${world.origins[listener]}/api/readyz`);
     expect([ready.status, await ready.text()]).toEqual([200, 'ready']);
   }
+});
+
+test('a client that leaves with requests in the pipeline leaves none of them under way', async ({ open }) => {
+  await using world = await open();
+  world.sql.reply = (request) => void request.resume();
+  const body = '{}';
+  const { authorization } = basic('alice', PASSWORD);
+  const bytes = rawRequest('POST /api/sql HTTP/1.1', [`Authorization: ${authorization}`, `Content-Length: ${body.length}`], body);
+  const socket = connect(world.port('password'), '127.0.0.1');
+  socket.write(bytes.repeat(3));
+  await eventually(() => expect(world.sql.arrived.length).toBe(3));
+  socket.destroy();
+  await eventually(() => expect(world.sql.arrived.map(({ aborted }) => aborted)).toEqual([true, true, true]));
+  expect(await world.metrics.metrics()).toContain('postern_http_requests_active{path="/api/sql",source="password"} 0');
 });
 
 test('metrics count by template, listener and status, and the gauge falls when a client leaves', async ({ open }) => {

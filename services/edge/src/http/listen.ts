@@ -121,8 +121,16 @@ function trackConnections(server: Server, tls: boolean): Connections {
   const underWay = new Map<Duplex, Set<Turn>>();
   let ending = false;
   server.on(tls ? 'secureConnection' : 'connection', (socket: Duplex) => {
-    underWay.set(socket, new Set());
-    socket.once('close', () => underWay.delete(socket));
+    const turns = new Set<Turn>();
+    underWay.set(socket, turns);
+    socket.once('close', () => {
+      underWay.delete(socket);
+      // Node tells only the answer that was being written; those behind it in the pipeline would wait for ever.
+      for (const { response } of turns) {
+        response.destroy();
+        response.emit('close');
+      }
+    });
   });
   const track = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
