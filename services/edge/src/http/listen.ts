@@ -121,16 +121,8 @@ function trackConnections(server: Server, tls: boolean): Connections {
   const underWay = new Map<Duplex, Set<Turn>>();
   let ending = false;
   server.on(tls ? 'secureConnection' : 'connection', (socket: Duplex) => {
-    const turns = new Set<Turn>();
-    underWay.set(socket, turns);
-    socket.once('close', () => {
-      underWay.delete(socket);
-      // Node tells only the answer that was being written; those behind it in the pipeline would wait for ever.
-      for (const { response } of turns) {
-        response.destroy();
-        response.emit('close');
-      }
-    });
+    underWay.set(socket, new Set());
+    socket.once('close', () => underWay.delete(socket));
   });
   const track = (request: IncomingMessage, response: ServerResponse): void => {
     const { socket } = request;
