@@ -12,10 +12,11 @@ import { refine, settings } from './config.ts';
 import { lockStepsMs } from './domain/login-limit.ts';
 import { createTellEnded, hearRevocations } from './nats/events.ts';
 import { createRedisAttemptStore } from './stores/attempt-store.redis.ts';
-import { connectRedis } from './stores/redis.ts';
+import { connectRedis, firstReady } from './stores/redis.ts';
 import { createRedisSessionStore } from './stores/session-store.redis.ts';
 
 const SESSIONS_PER_PRINCIPAL_MAX = 100;
+const REDIS_WAIT_MS = 2_000;
 
 await runService(
   'session',
@@ -47,6 +48,8 @@ await runService(
       stopped: stop.signal,
       onRevocationDelay: (error) => log.warn({ err: error }, 'revocation waits for redis'),
     });
+    // Whoever serves is asked: a replica whose Redis is about to be there waits for it, and does not refuse meanwhile.
+    await firstReady(redis, REDIS_WAIT_MS);
     scope.use(hearRevocations(bus, revocations, log));
     scope.use(serve(bus, sessionService, handlers, { log, metrics, replicaId }));
     const isReady = createReadiness({ redis: () => redis.ping() });

@@ -2,6 +2,7 @@ import { Failure } from '@postern/contracts/failure';
 import { Redis } from 'ioredis';
 import type { Logger } from 'pino';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 
 /** Every key of this service; the braces put them on one node of a cluster. */
 export const PREFIX = 'postern:{session}:';
@@ -37,6 +38,12 @@ export function connectRedis(url: string, log: Logger): Redis {
     isAway = false;
   });
   return redis;
+}
+
+/** Resolves when the connection can be used, or when it was waited for long enough. */
+export async function firstReady(redis: Redis, waitMs: number): Promise<void> {
+  if (redis.status === 'ready') return;
+  await once(redis, 'ready', { signal: AbortSignal.timeout(waitMs) }).catch(() => {});
 }
 
 export type Script = (keys: readonly string[], values: readonly (string | number)[]) => Promise<unknown>;
