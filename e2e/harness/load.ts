@@ -5,6 +5,8 @@ import { Agent, request } from 'node:http';
 import type { Credential } from './client.ts';
 
 const CONNECTIONS = 8;
+/** A connection that was idle for longer is not used again: the other side may be about to close it, as a balancer knows. */
+const IDLE_MS = 400;
 /** Traffic before and after, so that there is some on both sides of what happens. */
 const AROUND_MS = 500;
 
@@ -32,7 +34,7 @@ const NOBODY_TOOK_IT = ['ECONNREFUSED', 'ECONNRESET (new)'];
 
 /** Sends queries over kept-alive connections until `happening` is over, and answers what became of each. */
 export async function underLoad(load: Load, happening: () => Promise<void>): Promise<readonly Outcome[]> {
-  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
+  const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS, timeout: IDLE_MS });
   const outcomes: Outcome[] = [];
   let going = true;
   const keepAsking = async (worker: number): Promise<void> => {

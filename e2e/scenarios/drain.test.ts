@@ -17,7 +17,7 @@ async function stopInTurn(mesh: Mesh, service: ServiceName): Promise<void> {
         const again = now.find(({ name }) => name === replica.name);
         expect(again !== undefined && again.process !== replica.process && again.ready).toBe(true);
       },
-      { timeoutMs: 40_000, intervalMs: 100 },
+      { timeoutMs: 55_000, intervalMs: 100 },
     );
   }
 }
