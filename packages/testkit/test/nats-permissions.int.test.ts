@@ -185,6 +185,8 @@ test('the configuration opens no listener but the one for clients, and lets nobo
     'max_payload',
     'max_connections',
     'write_deadline',
+    'ping_interval',
+    'ping_max',
   ]);
   expect(config).toContain('host: "127.0.0.1"');
   expect(config).toContain('resolver: MEMORY');
