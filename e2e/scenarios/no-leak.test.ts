@@ -28,9 +28,10 @@ const PRISTINE = `
          to_regclass('pg_temp.litter') is null as tables,
          (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks,
          (select count(*) from pg_prepared_statements where name = 'litter') as prepared,
-         (select count(*) from pg_listening_channels()) as channels,
-         now() = statement_timestamp() as outside_a_transaction`;
-const PRISTINE_ROW = [true, '"$user", public', true, '', true, '0', '0', '0', true];
+         (select count(*) from pg_listening_channels()) as channels`;
+/** A transaction that was open already would have begun before its statement. */
+const OUTSIDE_A_TRANSACTION = 'select now() = statement_timestamp()';
+const PRISTINE_ROW = [true, '"$user", public', true, '', true, '0', '0', '0'];
 
 verifies('sql:no-leak', 'two people who take turns find nothing of each other, nor of themselves', async (mesh) => {
   await using anna = await makePerson(mesh, 'writer');
@@ -43,6 +44,8 @@ verifies('sql:no-leak', 'two people who take turns find nothing of each other, n
       for (const person of [berta, anna]) {
         const [entry] = await sql(origin, person.basic, PRISTINE);
         expect(entry?.rows, `${litter}, seen by ${person === anna ? 'the same' : 'the other'}`).toEqual([PRISTINE_ROW]);
+        const [outside] = await sql(origin, person.basic, OUTSIDE_A_TRANSACTION);
+        expect(outside?.rows, litter).toEqual([[true]]);
       }
     }
   }
