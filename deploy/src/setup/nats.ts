@@ -24,7 +24,7 @@ export interface BusAddress {
   /** 127.0.0.1 unless the server is in a network of its own, as a container is. */
   readonly host?: string | undefined;
   readonly port?: number | undefined;
-  /** Of the health endpoint, on the same host; none if absent. */
+  /** Of the health endpoint, which asks for no creds and so is on 127.0.0.1 only; none if absent. */
   readonly monitorPort?: number | undefined;
 }
 
@@ -111,7 +111,7 @@ export function natsConfig(operator: IssuedOperator, accounts: Readonly<Record<s
   return [
     `host: ${JSON.stringify(host)}`,
     `port: ${port}`,
-    ...(monitorPort === undefined ? [] : [`http: ${JSON.stringify(`${host}:${monitorPort}`)}`]),
+    ...(monitorPort === undefined ? [] : [`http: "127.0.0.1:${monitorPort}"`]),
     `operator: ${operator.jwt}`,
     `system_account: ${operator.systemAccount}`,
     'resolver: MEMORY',

@@ -14,6 +14,11 @@ test('a moved document differs from the given one in its ports alone', () => {
   expect(moved).toEqual(document);
 });
 
+test('containers get the shipped document, on all of their addresses', () => {
+  const containers = readFileSync(new URL('../../listeners.containers.json', import.meta.url), 'utf8');
+  expect(containers.replaceAll('0.0.0.0:', '127.0.0.1:')).toBe(shipped);
+});
+
 test('the port that the document asks for is what the choice is made by', () => {
   const seen: Record<string, number> = {};
   moveListeners('{"http":{"six":{"addr":"[::1]:6876"}}}', (name, wanted) => (seen[name] = wanted));
