@@ -26,8 +26,16 @@ export interface Measured {
   readonly failures: number;
 }
 
-/** Loads a URL with wrk (Debian package `wrk`) and reads its own report through a Lua `done` hook. */
+const WARM_SECONDS = 3;
+
+/** Loads a URL with wrk (Debian package `wrk`), first for some seconds that do not count, so that code is compiled and caches are warm. */
 export async function wrk(load: Load): Promise<Measured> {
+  await loadOnce({ ...load, seconds: WARM_SECONDS });
+  return loadOnce(load);
+}
+
+/** One run, read from wrk's own report through a Lua `done` hook. */
+async function loadOnce(load: Load): Promise<Measured> {
   const folder = await mkdtemp(join(tmpdir(), 'postern-wrk-'));
   try {
     const script = join(folder, 'load.lua');
