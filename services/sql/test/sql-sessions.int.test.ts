@@ -168,6 +168,20 @@ describe('who may have a session', () => {
     expect(count()).toBe(2);
   });
 
+  test('a session that was cut off in a request is no longer counted', async ({ startSql, person, database }) => {
+    const sql = await startSql({ pool: { perRole: 1 } });
+    const lost = await person('lost');
+    for (let turn = 0; turn < 3; turn += 1) {
+      const pid = await backend(sql, lost);
+      const cut = sql.simple(lost, 'select pg_sleep(600)');
+      const isRunning = 'select from pg_stat_activity where pid = $1 and state = $2';
+      await eventually(async () => expect((await database.query(isRunning, [pid, 'active'])).rowCount).toBe(1));
+      await database.query('select pg_terminate_backend($1, 5000)', [pid]);
+      await cut;
+    }
+    expect(outcomes(await sql.simple(lost, 'select 1'))).toEqual([[['1']]]);
+  });
+
   test('a password that was changed is asked for again', async ({ startSql, person, people, database }) => {
     const sql = await startSql({ pool: { perRole: 1 } });
     const grace = await person('grace');

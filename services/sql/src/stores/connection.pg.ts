@@ -248,6 +248,8 @@ export class Connection {
   }
 
   async #reset(): Promise<void> {
+    // Of a connection that is gone already, nothing more is to come.
+    if (!this.#isOpen) return;
     if (this.#resetsUnderWay > 0) await this.#untilReset();
     if (this.#isReset || this.#isCanceled || !this.#isOpen) return;
     // Either none was sent along, or it came inside a transaction that the request had left open.
