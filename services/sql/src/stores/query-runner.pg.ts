@@ -177,7 +177,10 @@ class RunningRequest {
       await this.#runSteps(task, queries, steps);
     } finally {
       clearTimeout(deadline);
-      giveBack(connection.clean());
+      const cleaned = connection.clean();
+      giveBack(cleaned);
+      // Whoever hears the answer may ask again at once, and is to find no lock or name of this request.
+      await cleaned.catch(() => false);
     }
     return undefined;
   }
