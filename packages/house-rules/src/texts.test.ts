@@ -54,7 +54,7 @@ test.each([
   [join('cd /wo', 'rk/main'), 1],
   [join('/Us', 'ers/me'), 1],
   ['/usr/local/bin', 0],
-  ['services/work/src', 0],
+  [join('services/wo', 'rk/src'), 0],
   ['https://example.com/home/page', 0],
   [join('regis', 'try=https://npm.example.com'), 1],
   [join('@scope:regis', 'try=https://npm.example.com'), 1],
