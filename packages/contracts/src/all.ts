@@ -2,7 +2,7 @@
 import { authService, credentialRevoked } from './auth.ts';
 import type { EventContract, Service } from './define.ts';
 import { eventSubject, procedureSubject } from './define.ts';
-import { edgeService } from './edge.ts';
+import { cancelRequested, edgeService } from './edge.ts';
 import { replicaAnnounced } from './mesh.ts';
 import type { ServiceName } from './mesh.ts';
 import { sessionRevoked, sessionService } from './session.ts';
@@ -15,7 +15,7 @@ export const allServices: Readonly<Record<ServiceName, Service>> = {
   sql: sqlService,
 };
 
-export const allEvents: readonly EventContract[] = [replicaAnnounced, credentialRevoked, sessionRevoked];
+export const allEvents: readonly EventContract[] = [replicaAnnounced, credentialRevoked, sessionRevoked, cancelRequested];
 
 interface Traffic {
   /** Subjects of procedures this service calls. */
@@ -34,7 +34,7 @@ export const traffic: Readonly<Record<ServiceName, Traffic>> = {
       ...procedures(authService, 'verifyApiKey', 'trust', 'admitExternal', 'mint'),
       ...procedures(sessionService, 'login', 'authenticate', 'resolve', 'logout', 'list', 'revoke', 'revokeAll'),
     ],
-    emits: [replicaAnnounced],
+    emits: [replicaAnnounced, cancelRequested],
     listensTo: [replicaAnnounced, credentialRevoked, sessionRevoked],
   },
   auth: {
@@ -50,7 +50,7 @@ export const traffic: Readonly<Record<ServiceName, Traffic>> = {
   sql: {
     calls: procedures(authService, 'publishKeys', 'lendDatabaseLogin'),
     emits: [replicaAnnounced],
-    listensTo: [credentialRevoked],
+    listensTo: [credentialRevoked, sessionRevoked, cancelRequested],
   },
 };
 

@@ -1,5 +1,7 @@
 /** Edge: the one public door. Its own failures; it serves no procedure. Owned by services/edge. */
-import { defineErrors, defineService } from './define.ts';
+import { z } from 'zod';
+
+import { defineErrors, defineEvent, defineService } from './define.ts';
 
 export const edgeErrors = defineErrors({
   ROUTE_NOT_FOUND: { status: 404, title: 'Nothing is here' },
@@ -24,4 +26,13 @@ export const edgeService = defineService({
   summary: 'The public door: identity, policy, forwarding.',
   errors: edgeErrors,
   procedures: {},
+});
+
+/** PostgreSQL's CancelRequest, from a client that speaks its protocol through the edge; the key is what it knows, nothing else. */
+export const cancelRequested = defineEvent({
+  service: 'edge',
+  version: 1,
+  name: 'cancelRequested',
+  summary: 'A client asks to cancel what runs in the session that was given this process id and secret key.',
+  payload: z.object({ processId: z.number().int(), secretKey: z.number().int() }),
 });

@@ -46,14 +46,22 @@ export const settings = {
   ),
   poolPerRoleMax: setting('SQL_POOL_PER_ROLE_MAX', count.default(10), 'Most sessions of one role'),
   poolMax: setting('SQL_POOL_MAX', count.default(40), 'Most sessions of all roles'),
+  heldPerRoleMax: setting(
+    'SQL_HELD_PER_ROLE_MAX',
+    count.default(100),
+    'Most sessions of one role that are held by sockets and feeds, beside those of the pools',
+  ),
+  heldMax: setting('SQL_HELD_MAX', count.default(100), 'Most sessions of all roles that are held by sockets and feeds'),
   poolWaitMs: setting('SQL_POOL_WAIT_MS', count.default(5_000), 'Longest wait for a session; after it the answer is 53300'),
   poolWaitersMax: setting('SQL_POOL_WAITERS_MAX', count.default(1_000), 'Most requests that wait for a session'),
   poolIdleSeconds: setting('SQL_POOL_IDLE_SECONDS', count.default(60), 'Idle sessions are closed after this time'),
 };
 
 /** A setting that is itself mistaken is absent; comparing with nothing is never a mistake. */
-export const refine: Refine<typeof settings> = ({ poolPerRoleMax, poolMax, requestTimeoutMs, statementTimeoutMs }) => {
+export const refine: Refine<typeof settings> = (config) => {
+  const { poolPerRoleMax, poolMax, heldPerRoleMax, heldMax, requestTimeoutMs, statementTimeoutMs } = config;
   const mistakes: string[] = [];
+  if ((heldPerRoleMax ?? NaN) > (heldMax ?? NaN)) mistakes.push('SQL_HELD_PER_ROLE_MAX: must not exceed SQL_HELD_MAX');
   if ((poolPerRoleMax ?? NaN) > (poolMax ?? NaN)) mistakes.push('SQL_POOL_PER_ROLE_MAX: must not exceed SQL_POOL_MAX');
   if ((requestTimeoutMs ?? NaN) < (statementTimeoutMs ?? NaN)) {
     mistakes.push('SQL_REQUEST_TIMEOUT_MS: must not be less than SQL_STATEMENT_TIMEOUT_MS');

@@ -45,6 +45,7 @@ await runService(
           waiting: config.poolWaitersMax,
           idleMs: config.poolIdleSeconds * 1_000,
         },
+        heldLimits: { perRole: config.heldPerRoleMax, total: config.heldMax },
         waitMs: config.poolWaitMs,
         clock,
         logins: await createLogins(auth),
@@ -76,8 +77,13 @@ await runService(
     });
 
     const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await auth.publishKeys({})).keys });
+    const app = createApp({ runner, verify, log, metrics });
     const door = scope.use(
-      await openDoor(createApp({ runner, verify, log, metrics }), { host: config.httpHost, port: config.httpPort }),
+      await openDoor(app.request, {
+        host: config.httpHost,
+        port: config.httpPort,
+        prepare: (server) => void server.on('upgrade', app.upgrade),
+      }),
     );
     scope.use(serve(bus, sqlService, {}, { log, metrics, replicaId }));
     const isReady = createReadiness({ database: () => pool.query('select 1') });

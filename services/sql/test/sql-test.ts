@@ -89,6 +89,7 @@ export interface RunningSql {
 export interface SqlSettings {
   readonly limits?: Partial<RunnerLimits>;
   readonly pool?: Partial<SessionsOptions['limits']> & { readonly waitMs?: number };
+  readonly held?: Partial<SessionsOptions['heldLimits']>;
   readonly statementTimeoutMs?: number;
   readonly databaseUrl?: string;
 }
@@ -243,6 +244,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       databaseUrl: settings.databaseUrl ?? database.ownUrl,
       statementTimeoutMs: settings.statementTimeoutMs ?? 30_000,
       limits: { perRole: 4, total: 12, waiting: 100, idleMs: 60_000, ...pool },
+      heldLimits: { perRole: 60, total: 80, ...settings.held },
       waitMs,
       clock,
       logins: await createLogins(client),
@@ -270,8 +272,13 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   );
   await bus.flush();
   const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await client.publishKeys({})).keys });
+  const app = createApp({ runner, verify, log, metrics: new Registry() });
   const door = scope.use(
-    await openDoor(createApp({ runner, verify, log, metrics: new Registry() }), { host: '127.0.0.1', port: 0 }),
+    await openDoor(app.request, {
+      host: '127.0.0.1',
+      port: 0,
+      prepare: (server) => void server.on('upgrade', app.upgrade),
+    }),
   );
   return talkTo(door.origin, auth);
 }

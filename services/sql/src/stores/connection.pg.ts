@@ -12,6 +12,8 @@ export interface ConnectOptions {
   readonly role: string;
   readonly password: string;
   readonly statementTimeoutMs: number;
+  /** Start-up parameters beside our own; one that the server does not know or take ends the start. */
+  readonly settings?: ReadonlyMap<string, string>;
   /** A backend could not be ended: it goes on, and nothing here counts it any more. */
   readonly runaway: (backend: Runaway) => void;
 }
@@ -48,7 +50,7 @@ const DISCARD_ALL = simpleQuery('DISCARD ALL');
  * Forms that the encoders read fastest, and settings that bound a statement. They are the session's own start values,
  * so DISCARD ALL comes back to them; a person may change them within a request.
  */
-const startSettings = (statementTimeoutMs: number): string =>
+const startSettings = ({ statementTimeoutMs, settings = new Map() }: ConnectOptions): string =>
   Object.entries({
     DateStyle: 'ISO',
     IntervalStyle: 'postgres',
@@ -58,8 +60,9 @@ const startSettings = (statementTimeoutMs: number): string =>
     statement_timeout: String(statementTimeoutMs),
     // Ends a statement even if this process dies without a word.
     client_connection_check_interval: '2000',
+    ...Object.fromEntries(settings),
   })
-    .map(([name, value]) => `-c ${name}=${value}`)
+    .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\\s]/g, String.raw`\$&`)}`)
     .join(' ');
 
 function personUrl({ databaseUrl, role, password }: ConnectOptions): string {
@@ -104,7 +107,7 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
     application_name: 'postern',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    options: startSettings(options.statementTimeoutMs),
+    options: startSettings(options),
   });
   // Its errors reach the exchange through the socket's own events.
   client.on('error', () => {});

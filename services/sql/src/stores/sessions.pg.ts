@@ -3,7 +3,7 @@ import { Failure, isFailure } from '@postern/contracts/failure';
 import pg from 'pg';
 
 import type { SqlError } from '../domain/entries.ts';
-import type { Lease, LendingLimits } from '../domain/lending.ts';
+import type { Lease, Lending, LendingLimits } from '../domain/lending.ts';
 import { createLending } from '../domain/lending.ts';
 import type { Caller, Clock, Logins } from '../domain/ports.ts';
 import type { Connection, Runaway } from './connection.pg.ts';
@@ -16,22 +16,36 @@ export type Session =
 export interface Sessions extends Disposable {
   /** Throws a `Failure` where there is no answer in SQL's own terms: auth or the database is away. */
   open(caller: Caller, giveUp: Promise<void>): Promise<Session>;
+  /**
+   * A session of its own, for as long as a socket or a feed lives: bounded apart from the pools, so that who holds many
+   * keeps nobody's requests waiting; never lent again. `settings` are start-up parameters of the server's own.
+   */
+  hold(caller: Caller, giveUp: Promise<void>, settings?: ReadonlyMap<string, string>): Promise<Session>;
   /** The principal is not what it was: its sessions and its lent password are of no more use. */
   revoke(principalId: string): void;
   /** Revocations may have been missed. */
   revokeAll(): void;
-  counts(): { readonly open: number; readonly idle: number; readonly waiting: number };
+  counts(): { readonly open: number; readonly idle: number; readonly waiting: number; readonly held: number };
 }
 
 export interface SessionsOptions {
   readonly databaseUrl: string;
   readonly statementTimeoutMs: number;
   readonly limits: LendingLimits;
+  /** Of sessions that are held. */
+  readonly heldLimits: Pick<LendingLimits, 'perRole' | 'total'>;
   readonly waitMs: number;
   readonly clock: Clock;
   readonly logins: Logins;
   readonly runaway: (backend: Runaway) => void;
 }
+
+interface Borrower {
+  readonly caller: Caller;
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+const NO_SETTINGS: ReadonlyMap<string, string> = new Map();
 
 /** A lent connection that has died in the meantime is passed over; more of them in a row mean the server is gone. */
 const STALE_MAX = 50;
@@ -41,9 +55,9 @@ const PEOPLE_MAX = 50_000;
 
 export function createSessions(options: SessionsOptions): Sessions {
   const { databaseUrl, statementTimeoutMs, logins, runaway } = options;
-  const open = async (role: string, caller: Caller): Promise<Connection> => {
+  const open = async (role: string, { caller, settings }: Borrower): Promise<Connection> => {
     const connect = (password: string): Promise<Connection> =>
-      openConnection({ databaseUrl, statementTimeoutMs, runaway, role, password });
+      openConnection({ databaseUrl, statementTimeoutMs, runaway, role, password, settings });
     try {
       return await connect(await logins.lend(caller));
     } catch (error) {
@@ -58,12 +72,11 @@ export function createSessions(options: SessionsOptions): Sessions {
     }
     return connect(await logins.heal(caller));
   };
-  const lending = createLending<Connection, Caller>({
-    limits: options.limits,
-    clock: options.clock,
-    open,
-    close: (connection) => connection.close(),
-  });
+  const { clock } = options;
+  const close = (connection: Connection): void => connection.close();
+  const lending = createLending<Connection, Borrower>({ limits: options.limits, clock, open, close });
+  const heldLimits = { ...options.heldLimits, waiting: options.limits.waiting, idleMs: 0 };
+  const holding = createLending<Connection, Borrower>({ limits: heldLimits, clock, open, close });
   const sweeping = setInterval(() => lending.sweep(), SWEEP_MS);
   sweeping.unref();
 
@@ -72,29 +85,47 @@ export function createSessions(options: SessionsOptions): Sessions {
   const revokeRole = (role: string): void => {
     logins.forget(role);
     lending.revoke(role);
+    holding.revoke(role);
   };
   const revokeAll = (): void => {
     for (const role of people.values()) revokeRole(role);
     people.clear();
   };
 
-  return {
-    async open(caller, giveUp) {
-      const role = caller.principal.dbRole;
-      if (people.size >= PEOPLE_MAX) revokeAll();
-      people.set(caller.principal.id, role);
-      const wait = (): Promise<void> => patience(options.waitMs, giveUp);
-      try {
-        for (let stale = 0; stale < STALE_MAX; stale += 1) {
-          const borrowed = await lending.borrow(role, caller, wait);
-          if (borrowed.kind === 'full') return { kind: 'refused', error: limitReached(borrowed), isDenied: false };
-          if (borrowed.lease.connection.isOpen) return { kind: 'open', lease: borrowed.lease };
-          borrowed.lease.giveBack(Promise.resolve(false));
-        }
-      } catch (error) {
-        return refusal(error);
+  const borrow = async (from: Lending<Connection, Borrower>, borrower: Borrower, giveUp: Promise<void>): Promise<Session> => {
+    const { id, dbRole: role } = borrower.caller.principal;
+    if (people.size >= PEOPLE_MAX) revokeAll();
+    people.set(id, role);
+    const wait = (): Promise<void> => patience(options.waitMs, giveUp);
+    try {
+      for (let stale = 0; stale < STALE_MAX; stale += 1) {
+        const borrowed = await from.borrow(role, borrower, wait);
+        if (borrowed.kind === 'full') return { kind: 'refused', error: limitReached(borrowed), isDenied: false };
+        if (borrowed.lease.connection.isOpen) return { kind: 'open', lease: borrowed.lease };
+        borrowed.lease.giveBack(Promise.resolve(false));
       }
-      throw new Failure('UNAVAILABLE');
+    } catch (error) {
+      return refusal(error);
+    }
+    throw new Failure('UNAVAILABLE');
+  };
+
+  return {
+    open: (caller, giveUp) => borrow(lending, { caller, settings: NO_SETTINGS }, giveUp),
+    async hold(caller, giveUp, settings = NO_SETTINGS) {
+      const session = await borrow(holding, { caller, settings }, giveUp);
+      if (session.kind === 'refused') return session;
+      const { connection, giveBack } = session.lease;
+      return {
+        kind: 'open',
+        lease: {
+          connection,
+          giveBack: () => {
+            connection.close();
+            giveBack(Promise.resolve(false));
+          },
+        },
+      };
     },
     revoke(principalId) {
       const role = people.get(principalId);
@@ -103,10 +134,11 @@ export function createSessions(options: SessionsOptions): Sessions {
       revokeRole(role);
     },
     revokeAll,
-    counts: () => lending.counts(),
+    counts: () => ({ ...lending.counts(), held: holding.counts().open }),
     [Symbol.dispose]() {
       clearInterval(sweeping);
       lending.shut();
+      holding.shut();
     },
   };
 }

@@ -1,11 +1,12 @@
 /** `POST /api/sql`. */
 import { Failure } from '@postern/contracts/failure';
-import type { Answer, Caller, Outcome, QueryRunner } from '../../domain/ports.ts';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Answer, Outcome, QueryRunner } from '../../domain/ports.ts';
+import type { ServerResponse } from 'node:http';
 
 import { checkContentType, takeBody } from '../middleware/body.ts';
 import { presentSessionRefusal } from '../present.ts';
 import { readBody, readOptions } from '../schemas.ts';
+import type { Route, Visit } from '../server.ts';
 
 /** A reader that takes nothing for this long is gone. */
 const STALL_MS = 60_000;
@@ -13,12 +14,13 @@ const STALL_MS = 60_000;
 const SLOWEST_BYTES_PER_MS = 128;
 const ONE_WRITE_BYTES = 16_384;
 
-export async function postSql(
-  runner: QueryRunner,
-  caller: Caller,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
+export const sqlRoute = (runner: QueryRunner): Route => ({
+  method: 'POST',
+  path: '/api/sql',
+  serve: (visit) => postSql(runner, visit),
+});
+
+async function postSql(runner: QueryRunner, { caller, request, response }: Visit): Promise<void> {
   checkContentType(request);
   const body = await takeBody(request);
   const settings = readOptions(request.url ?? '');
