@@ -195,3 +195,18 @@ test('after the end, nothing stays open', async () => {
   await settle();
   expect(openCount()).toBe(0);
 });
+
+test('the census tells of each connection whose it is, what is done with it and since when', async () => {
+  const { lending, clock } = create();
+  const [idle, lent, returning] = [await borrow(lending, 'alice'), await borrow(lending, 'alice'), await borrow(lending, 'bob')];
+  clock.at = 100;
+  idle.giveBack(clean);
+  returning.giveBack(new Promise(() => {}));
+  await settle();
+  clock.at = 150;
+  expect(lending.census()).toEqual([
+    { role: 'alice', connection: idle.connection, state: 'idle', forMs: 50 },
+    { role: 'alice', connection: lent.connection, state: 'lent', forMs: 150 },
+    { role: 'bob', connection: returning.connection, state: 'returning', forMs: 50 },
+  ]);
+});

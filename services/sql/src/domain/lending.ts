@@ -38,13 +38,25 @@ export interface Lending<Connection, Borrower> {
   /** Closes everything that is not lent; what comes back is closed too. */
   shut(): void;
   counts(): { readonly open: number; readonly idle: number; readonly waiting: number };
+  /** Every connection there is, those that are still being opened left out. */
+  census(): readonly Lent<Connection>[];
+}
+
+export interface Lent<Connection> {
+  readonly role: string;
+  readonly connection: Connection;
+  /** `returning`: given back, and not yet known to be clean. */
+  readonly state: 'idle' | 'lent' | 'returning';
+  readonly forMs: number;
 }
 
 interface Slot<Connection> {
   readonly role: Role<Connection>;
   readonly connection: Connection;
   readonly generation: number;
-  idleSince: number;
+  state: Lent<Connection>['state'];
+  /** When it came into that state. */
+  since: number;
 }
 
 interface Role<Connection> {
@@ -129,7 +141,7 @@ export function createLending<Connection, Borrower>({
       for (;;) {
         const { generation } = role;
         const connection = await open(role.name, borrower);
-        if (generation === role.generation && !isShut) return { role, connection, generation, idleSince: 0 };
+        if (generation === role.generation && !isShut) return { role, connection, generation, state: 'lent', since: clock.now() };
         // Revoked while it was being opened: what was lent for it may be void.
         close(connection);
         if (isShut) throw new ShutMistake('the pool is shut');
@@ -180,15 +192,22 @@ export function createLending<Connection, Borrower>({
       waiter.take(slot);
       return;
     }
-    slot.idleSince = clock.now();
+    enter(slot, 'idle');
     role.idle.push(slot);
     idle.add(slot);
     if (waiting.size > 0) serveWaiting();
   };
 
+  const enter = (slot: Slot<Connection>, state: Lent<Connection>['state']): void => {
+    slot.state = state;
+    slot.since = clock.now();
+  };
+
   const lend = (slot: Slot<Connection>): Borrowing<Connection> => {
     slot.role.lent.add(slot);
+    enter(slot, 'lent');
     const giveBack = (clean: Promise<boolean>): void => {
+      enter(slot, 'returning');
       void clean.then(
         (isClean) => recycle(slot, isClean),
         () => recycle(slot, false),
@@ -247,13 +266,18 @@ export function createLending<Connection, Borrower>({
     },
     sweep() {
       const before = clock.now() - limits.idleMs;
-      for (const slot of idle) if (slot.idleSince <= before) discardIdle(slot);
+      for (const slot of idle) if (slot.since <= before) discardIdle(slot);
     },
     shut() {
       isShut = true;
       for (const slot of idle) discardIdle(slot);
     },
     counts: () => ({ open: total, idle: idle.size, waiting: waiting.size }),
+    census() {
+      const now = clock.now();
+      const slots = [...roles.values()].flatMap((role) => [...role.idle, ...role.lent]);
+      return slots.map(({ role, connection, state, since }) => ({ role: role.name, connection, state, forMs: now - since }));
+    },
   };
 }
 

@@ -130,6 +130,7 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
   stream.removeAllListeners('data');
   reusing?.handOver();
   return new Connection(stream, parameters, {
+    processId: key.processID,
     cancel: () => sendCancel({ host: client.host, port: client.port, ssl, ...key }),
     terminate: async () => {
       try {
@@ -143,6 +144,7 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
 
 /** What is done about a session from outside of it. */
 interface Signals {
+  readonly processId: number;
   /** Resolves when the server has sent the signal. */
   cancel(): Promise<void>;
   /** Resolves when the backend is gone, or cannot be ended. */
@@ -183,6 +185,11 @@ export class Connection {
 
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** The number of its backend in the server. */
+  get processId(): number {
+    return this.#signals.processId;
   }
 
   /**

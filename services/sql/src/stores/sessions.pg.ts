@@ -3,7 +3,7 @@ import { Failure, isFailure } from '@postern/contracts/failure';
 import pg from 'pg';
 
 import type { SqlError } from '../domain/entries.ts';
-import type { Lease, Lending, LendingLimits } from '../domain/lending.ts';
+import type { Lease, Lending, LendingLimits, Lent } from '../domain/lending.ts';
 import { createLending } from '../domain/lending.ts';
 import type { Caller, Clock, Logins } from '../domain/ports.ts';
 import type { Connection, Runaway } from './connection.pg.ts';
@@ -26,6 +26,17 @@ export interface Sessions extends Disposable {
   /** Revocations may have been missed. */
   revokeAll(): void;
   counts(): { readonly open: number; readonly idle: number; readonly waiting: number; readonly held: number };
+  census(): readonly SessionFact[];
+}
+
+/** One session of this process. */
+export interface SessionFact {
+  readonly role: string;
+  /** The number of its backend in the server. */
+  readonly processId: number;
+  readonly isHeld: boolean;
+  readonly state: Lent<Connection>['state'];
+  readonly forMs: number;
 }
 
 export interface SessionsOptions {
@@ -135,6 +146,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     },
     revokeAll,
     counts: () => ({ ...lending.counts(), held: holding.counts().open }),
+    census: () => [...factsOf(lending, false), ...factsOf(holding, true)],
     [Symbol.dispose]() {
       clearInterval(sweeping);
       lending.shut();
@@ -142,6 +154,15 @@ export function createSessions(options: SessionsOptions): Sessions {
     },
   };
 }
+
+const factsOf = (lending: Lending<Connection, Borrower>, isHeld: boolean): SessionFact[] =>
+  lending.census().map(({ role, connection, state, forMs }) => ({
+    role,
+    processId: connection.processId,
+    isHeld,
+    state,
+    forMs: Math.round(forMs),
+  }));
 
 function patience(waitMs: number, giveUp: Promise<void>): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
