@@ -43,6 +43,17 @@ export interface LoggerOptions {
   readonly destination?: DestinationStream;
 }
 
+/** Lines are written together when they are this many bytes, or this old: a write for each would cost as much as a request. */
+const TOGETHER_BYTES = 8_192;
+const TOGETHER_MS = 50;
+
+function standardOutput(): DestinationStream {
+  const lines = pino.destination({ dest: 1, sync: true, minLength: TOGETHER_BYTES });
+  setInterval(() => lines.flushSync(), TOGETHER_MS).unref();
+  process.on('exit', () => lines.flushSync());
+  return lines;
+}
+
 /** The one logger of a process: JSON lines on standard output, secrets removed. */
 export function createLogger({ service, level, destination }: LoggerOptions): Logger {
   const options = {
@@ -51,7 +62,7 @@ export function createLogger({ service, level, destination }: LoggerOptions): Lo
     formatters: { log: (fields: Record<string, unknown>) => redact(fields) },
     serializers: { err: serializeError },
   };
-  return destination === undefined ? pino(options) : pino(options, destination);
+  return pino(options, destination ?? standardOutput());
 }
 
 /** Errors of drivers carry whole requests and connection settings; only what names the fault is kept. */
