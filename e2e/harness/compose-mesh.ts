@@ -25,15 +25,20 @@ export async function describeComposeMesh(): Promise<MeshDescription> {
   if (edges.length === 0) throw new Error('no edge is running: docker compose up --wait');
   const ports = await Promise.all(edges.map((id) => docker('port', id, '6876/tcp')));
   const secret = (name: string): Promise<string> => compose('exec', '-T', 'auth', 'cat', `/run/secrets/${name}`);
+  const database = await compose('ps', '-q', 'postgres');
+  const address = await docker('inspect', '-f', '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}', database);
+  const password = await compose('exec', '-T', 'postgres', 'cat', '/run/secrets/superuser-password');
   return {
     kind: 'compose',
     edges: ports.map((address) => `http://${address.split('\n')[0] ?? ''}`),
     admin: { user: 'admin', password: await secret('first-admin-password') },
     apiKey: await secret('first-admin-key'),
+    // Published nowhere: reached on the containers' own network, which a Linux host is part of.
+    databaseUrl: `postgres://postgres:${encodeURIComponent(password)}@${address.split(' ')[0] ?? ''}:5432/app`,
   };
 }
 
-export function createComposeMesh({ edges, admin, apiKey }: MeshDescription): Mesh {
+export function createComposeMesh({ edges, admin, apiKey, databaseUrl }: MeshDescription): Mesh {
   const [first = '', ...others] = edges;
   const replicas = async (service: ServiceName): Promise<readonly Replica[]> => {
     const ids = (await compose('ps', '-q', service)).split('\n').filter((id) => id !== '');
@@ -50,6 +55,7 @@ export function createComposeMesh({ edges, admin, apiKey }: MeshDescription): Me
     edges: [first, ...others],
     admin,
     apiKey,
+    databaseUrl,
     replicas,
     async takeAway(part) {
       await compose('stop', part);
@@ -61,6 +67,17 @@ export function createComposeMesh({ edges, admin, apiKey }: MeshDescription): Me
     },
     async terminate({ name }) {
       await docker('exec', name, 'sh', '-c', 'kill -TERM 1');
+    },
+    async kill({ name }) {
+      // All but the first process, which nothing inside can kill; it ends with what it waits for. The shell may be first to go.
+      await docker('exec', name, 'sh', '-c', 'kill -KILL -1').catch(() => {});
+    },
+    async residentBytes(service) {
+      const texts = await Promise.all(
+        (await replicas(service)).map(({ name }) => docker('exec', name, 'sh', '-c', 'cat /proc/[0-9]*/status')),
+      );
+      const sizes = texts.flatMap((text) => [...text.matchAll(/^VmRSS:\s+(\d+) kB/gm)].map(([, size]) => Number(size) * 1_024));
+      return sizes.reduce((sum, size) => sum + size, 0);
     },
     logs: () => compose('logs', '--no-color'),
     async secrets() {

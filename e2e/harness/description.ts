@@ -18,6 +18,7 @@ interface Described {
   readonly edges: readonly string[];
   readonly admin: { readonly user: string; readonly password: string };
   readonly apiKey: string;
+  readonly databaseUrl: string;
 }
 
 /** The mesh that all scenarios of a run share, as data, for the test workers. */

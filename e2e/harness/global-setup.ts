@@ -3,6 +3,7 @@ import { temporaryFolder } from '@postern/testkit/temporary-folder';
 import type { TestProject } from 'vitest/node';
 
 import { describeComposeMesh } from './compose-mesh.ts';
+import { superuserUrl } from './local-mesh.ts';
 import { startSupervisor } from './supervisor.ts';
 
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
@@ -18,9 +19,10 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     await folder[Symbol.asyncDispose]();
   };
   try {
-    const { listeners, admin, apiKey } = await supervisor.ready;
+    const { listeners, admin, apiKey, databaseUrl: ownerUrl } = await supervisor.ready;
     const edges = Object.entries(listeners).flatMap(([name, url]) => (/^external(-\d+)?$/.test(name) ? [url] : []));
-    project.provide('mesh', { kind: 'local', edges, admin, apiKey, folder: folder.path });
+    const databaseUrl = await superuserUrl(ownerUrl, folder.path);
+    project.provide('mesh', { kind: 'local', edges, admin, apiKey, databaseUrl, folder: folder.path });
     return stop;
   } catch (error) {
     await stop();

@@ -5,7 +5,7 @@ import { z } from 'zod';
 
 import type { MeshDescription } from './description.ts';
 import type { Mesh, Replica, ServerName, ServiceName } from './mesh.ts';
-import { treeOf } from './processes.ts';
+import { residentBytesOf, treeOf } from './processes.ts';
 
 const Processes = z.array(z.object({ name: z.string(), pid: z.number(), ready: z.boolean() }));
 const PidFile = z.object({ pid: z.number() });
@@ -16,7 +16,8 @@ const PID_FILES: Readonly<Record<ServerName, string>> = {
   nats: 'nats/nats-server.pid',
 };
 
-export function createLocalMesh({ edges, admin, apiKey, folder }: Extract<MeshDescription, { kind: 'local' }>): Mesh {
+export function createLocalMesh(description: Extract<MeshDescription, { kind: 'local' }>): Mesh {
+  const { edges, admin, apiKey, databaseUrl, folder } = description;
   const [first = '', ...others] = edges;
   const replicas = async (service: ServiceName): Promise<readonly Replica[]> => {
     const running = Processes.parse(JSON.parse(await readFile(join(folder, 'run', 'processes.json'), 'utf8')));
@@ -32,6 +33,7 @@ export function createLocalMesh({ edges, admin, apiKey, folder }: Extract<MeshDe
     edges: [first, ...others],
     admin,
     apiKey,
+    databaseUrl,
     replicas,
     async takeAway(part) {
       const frozen = await pidsOf(part);
@@ -45,6 +47,10 @@ export function createLocalMesh({ edges, admin, apiKey, folder }: Extract<MeshDe
     async terminate({ process: pid }) {
       process.kill(Number(pid), 'SIGTERM');
     },
+    async kill({ process: pid }) {
+      process.kill(Number(pid), 'SIGKILL');
+    },
+    residentBytes: async (service) => (await pidsOf(service)).reduce((sum, pid) => sum + residentBytesOf(pid), 0),
     async logs() {
       const names = await readdir(folder, { recursive: true });
       const texts = await Promise.all(
@@ -54,6 +60,14 @@ export function createLocalMesh({ edges, admin, apiKey, folder }: Extract<MeshDe
     },
     secrets: () => readSecrets(join(folder, 'secrets')),
   };
+}
+
+/** The same place and database, as the superuser that the first start made. */
+export async function superuserUrl(ownerUrl: string, folder: string): Promise<string> {
+  const url = new URL(ownerUrl);
+  url.username = 'postgres';
+  url.password = (await readFile(join(folder, 'secrets', 'postgres', 'superuser-password'), 'utf8')).trim();
+  return url.href;
 }
 
 export async function serverPid(folder: string, server: ServerName): Promise<number> {

@@ -16,6 +16,12 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Of one process, without those it started. */
+export function residentBytesOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1_024;
+}
+
 /** A process and all that descend from it, parents first. */
 export function treeOf(pid: number): readonly number[] {
   const all = list();
