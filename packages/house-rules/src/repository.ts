@@ -10,8 +10,8 @@ export interface RepositoryFile {
 
 export const ROOT = join(import.meta.dirname, '../../..');
 
-/** What is made, not written; git ignores it too. */
-const SKIPPED = new Set(['.git', 'node_modules', '.toolchain', '.postern', 'coverage']);
+/** What is made, not written. */
+const SKIPPED = new Set(['.git', 'node_modules', '.toolchain', '.postern', 'coverage', 'generated']);
 const TEXT = /(^|\/)(\.[\w.-]+|Dockerfile|[\w.-]+\.(ts|mjs|js|json|md|sql|yaml|yml|conf|html|css|sh|acl|Dockerfile)|run)$/;
 
 /** All text files, by path. */
