@@ -279,7 +279,7 @@ test('who may use which route is what was reviewed', async ({ world }) => {
         }
         row.push(' ');
       }
-      verdicts.push(`${method.padEnd(6)} ${route.path.padEnd(20)} ${row.join('').trim()}`);
+      verdicts.push(`${method.padEnd(6)} ${route.path.padEnd(34)} ${row.join('').trim()}`);
     }
   }
   await expect(`${verdicts.join('\n')}\n`).toMatchFileSnapshot('verdicts.txt');

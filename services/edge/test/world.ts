@@ -36,16 +36,17 @@ export const ALICE_KEY = `pst_alice123_${'k'.repeat(43)}`;
 const all = { enabled: true, allowed_roles: 'NormalAndInternal' };
 const only = (allowed: string): object => ({
   base: { enabled: true, allowed_roles: allowed },
+  internal: { enabled: true, allowed_roles: allowed },
   metrics: { enabled: true, allowed_roles: allowed },
 });
 
 /** One listener of each kind and policy. */
 const DOCUMENT = {
   http: {
-    none: { addr: '127.0.0.1:0', routes: { base: all, metrics: all } },
+    none: { addr: '127.0.0.1:0', routes: { base: all, internal: all, metrics: all } },
     none_normal: { addr: '127.0.0.1:0', routes: only('Normal') },
     none_internal: { addr: '127.0.0.1:0', routes: only('Internal') },
-    password: { addr: '127.0.0.1:0', authenticator_kind: 'Password', routes: { base: all, metrics: all } },
+    password: { addr: '127.0.0.1:0', authenticator_kind: 'Password', routes: { base: all, internal: all, metrics: all } },
     password_normal: { addr: '127.0.0.1:0', authenticator_kind: 'Password', routes: only('Normal') },
     password_internal: { addr: '127.0.0.1:0', authenticator_kind: 'Password', routes: only('Internal') },
     oidc: { addr: '127.0.0.1:0', authenticator_kind: 'Oidc', routes: { base: all, metrics: all } },

@@ -26,12 +26,15 @@ interface Order {
   readonly request: UpstreamRequest;
   readonly sink: AnswerSink;
   line: Socket | undefined;
+  keep: (() => void) | undefined;
   over: boolean;
 }
 
 interface Pool {
   readonly free: Line[];
   readonly all: Set<Line>;
+  /** Lines of answers without an end; they are never free again. */
+  readonly kept: Set<Line>;
   readonly waiting: Order[];
 }
 
@@ -44,7 +47,7 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
 
   const release = (origin: string, line: Line): void => {
     const pool = pools.get(origin);
-    if (pool === undefined || !line.usable) return line.destroy();
+    if (pool === undefined || !line.usable || pool.kept.has(line)) return line.destroy();
     const next = pool.waiting.shift();
     if (next !== undefined) return line.send(next);
     line.idleSinceMs = performance.now();
@@ -53,12 +56,23 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
   const lost = (origin: string, line: Line): void => {
     const pool = pools.get(origin);
     if (pool === undefined) return;
+    if (pool.kept.delete(line)) return forgetIfEmpty(origin, pool);
     pool.all.delete(line);
     const index = pool.free.indexOf(line);
     if (index !== -1) pool.free.splice(index, 1);
     const next = pool.waiting.shift();
     if (next !== undefined) start(origin, pool, next);
-    else if (pool.all.size === 0) pools.delete(origin);
+    else forgetIfEmpty(origin, pool);
+  };
+  const forgetIfEmpty = (origin: string, { all, kept }: Pool): void => {
+    if (all.size === 0 && kept.size === 0) pools.delete(origin);
+  };
+  const keep = (origin: string, line: Line): void => {
+    const pool = pools.get(origin);
+    if (pool === undefined || !pool.all.delete(line)) return;
+    pool.kept.add(line);
+    const next = pool.waiting.shift();
+    if (next !== undefined) start(origin, pool, next);
   };
   const start = (origin: string, pool: Pool, order: Order): void => {
     const line = pool.free.pop();
@@ -71,6 +85,7 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
     const fresh: Line = openLine(origin, options.connectMs, {
       release: () => release(origin, fresh),
       lost: () => lost(origin, fresh),
+      keep: () => keep(origin, fresh),
     });
     pool.all.add(fresh);
     fresh.send(order);
@@ -84,15 +99,15 @@ export function createUpstream(options: UpstreamOptions): Upstream & Disposable 
 
   return {
     send(request, sink) {
-      const order: Order = { request, sink, line: undefined, over: false };
-      const pool = pools.get(request.origin) ?? { free: [], all: new Set(), waiting: [] };
+      const order: Order = { request, sink, line: undefined, keep: undefined, over: false };
+      const pool = pools.get(request.origin) ?? { free: [], all: new Set(), kept: new Set(), waiting: [] };
       pools.set(request.origin, pool);
       start(request.origin, pool, order);
       return sendingOf(order, pool);
     },
     [Symbol.dispose]() {
       clearInterval(sweep);
-      for (const { all } of pools.values()) all.forEach((line) => line.destroy());
+      for (const { all, kept } of pools.values()) for (const line of [...all, ...kept]) line.destroy();
     },
   };
 }
@@ -108,6 +123,7 @@ function sendingOf(order: Order, pool: Pool): Sending {
     },
     pause: () => void order.line?.pause(),
     resume: () => void order.line?.resume(),
+    keep: () => order.keep?.(),
   };
 }
 
@@ -120,6 +136,7 @@ function breakOff(order: Order, what: Broken): void {
 interface LineEvents {
   release(): void;
   lost(): void;
+  keep(): void;
 }
 
 function openLine(origin: string, connectMs: number, events: LineEvents): Line {
@@ -192,6 +209,7 @@ function openLine(origin: string, connectMs: number, events: LineEvents): Line {
       current = order;
       busy = true;
       order.line = socket;
+      order.keep = events.keep;
       reader.expect(sinkOf(order), order.request.method === 'HEAD');
       writeRequest(socket, order.request);
     },

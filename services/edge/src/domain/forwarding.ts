@@ -44,17 +44,19 @@ export interface Attached {
 
 export type HeaderPairs = [name: string, value: string][];
 
-/** The complete header section of a forwarded request, but for how its body is framed. */
-export function forwardedHeaders(head: Head, attached: Attached): HeaderPairs {
+/** The complete header section of a forwarded request, but for how its body is framed; `also` names what its route forwards. */
+export function forwardedHeaders(head: Head, attached: Attached, also: readonly string[] = []): HeaderPairs {
   const pairs: HeaderPairs = [
     ['host', attached.host],
     ['x-request-id', attached.requestId],
     ['x-postern-principal', attached.assertion],
     ['x-deadline-ms', String(attached.deadlineMs)],
   ];
-  for (const name of REQUEST_HEADERS) {
-    const value = head.get(name);
-    if (value !== undefined) pairs.push([name, value]);
+  for (const names of [REQUEST_HEADERS, also]) {
+    for (const name of names) {
+      const value = head.get(name);
+      if (value !== undefined) pairs.push([name, value]);
+    }
   }
   const traceparent = head.get('traceparent');
   if (traceparent !== undefined && TRACEPARENT.test(traceparent)) {
@@ -66,4 +68,5 @@ export function forwardedHeaders(head: Head, attached: Attached): HeaderPairs {
 }
 
 /** Whether a service's answer may show this header; `content-length` is the forwarder's own business. */
-export const isAnswerHeader = (name: string): boolean => RESPONSE_HEADERS.has(name);
+export const isAnswerHeader = (name: string, also: readonly string[] = []): boolean =>
+  RESPONSE_HEADERS.has(name) || also.includes(name);

@@ -109,6 +109,8 @@ export interface Sending {
   abort(): void;
   pause(): void;
   resume(): void;
+  /** The answer has no end in sight: its connection no longer counts among those that requests wait for. */
+  keep(): void;
 }
 
 /** Keep-alive connections to inner doors. */

@@ -93,3 +93,14 @@ test('whatever is announced, only what was last said to be ready within the time
     }),
   );
 });
+
+test('the preferred replica is taken while it can be, however busy it is, and another when it cannot', () => {
+  const { replicas, hear } = setUp();
+  hear('a');
+  hear('b');
+  for (let count = 0; count < 3; count += 1) expect(replicas.take('sql', undefined, 'b')?.replicaId).toBe('b');
+  expect(replicas.take('sql', new Set(['b']), 'b')?.replicaId).toBe('a');
+  hear('b', 'draining');
+  expect(replicas.take('sql', undefined, 'b')?.replicaId).toBe('a');
+  expect(replicas.take('sql', undefined, 'never heard of')?.replicaId).toBe('a');
+});

@@ -23,8 +23,11 @@ export interface Taken extends Replica {
 export interface Replicas {
   hear(announced: ReplicaAnnounced): void;
   hasReady(service: ServiceName): boolean;
-  /** The ready replica with the fewest requests under way, of those with a door that are not in `except`. */
-  take(service: ServiceName, except?: ReadonlySet<string>): Taken | undefined;
+  /**
+   * Of the ready replicas with a door that are not in `except`: the preferred one, or else the one with the fewest requests
+   * under way.
+   */
+  take(service: ServiceName, except?: ReadonlySet<string>, preferred?: string): Taken | undefined;
   /** Nothing is known any more. */
   clear(): void;
 }
@@ -74,10 +77,14 @@ export function createReplicas(clock: Clock, expiryMs: number): Replicas {
       replicas.set(replicaId, { url, host, state, heardAtMs: clock.nowMs(), inFlight: 0, takenAt: 0 });
     },
     hasReady: (service) => [...(services.get(service)?.values() ?? [])].some(isReady),
-    take(service, except) {
+    take(service, except, preferred) {
       let best: [string, Known, string] | undefined;
       for (const [id, known] of services.get(service) ?? []) {
         if (known.url === undefined || except?.has(id) === true || !isReady(known)) continue;
+        if (id === preferred) {
+          best = [id, known, known.url];
+          break;
+        }
         const chosen = best?.[1];
         if (
           chosen === undefined ||

@@ -29,6 +29,22 @@ export interface Route {
   readonly trustedHeader: boolean;
   /** Whether the login cookie counts here, on listeners that have logins. */
   readonly cookie: boolean;
+  /** Whether a page of another site may not ask, though the method changes nothing: the answer may cost a statement. */
+  readonly ownPagesOnly?: boolean;
+  /** Headers that pass beside those which every route forwards, and those of answers. */
+  readonly requestHeaders?: readonly string[];
+  readonly answerHeaders?: readonly string[];
+  /** Where the name of the replica is found that holds what is asked for. */
+  readonly affinity?: Affinity;
+}
+
+/** A parameter of the path, or a header. Its value begins with `<replicaId>.`. */
+export type Affinity = { readonly param: number } | { readonly header: string };
+
+/** The replica that made the name; undefined for a name that no replica has made. */
+export function madeBy(name: string | undefined): string | undefined {
+  const dot = name?.indexOf('.') ?? -1;
+  return dot > 0 ? name?.slice(0, dot) : undefined;
 }
 
 export type Match =

@@ -8,6 +8,7 @@ import { promisedBytes } from '../domain/head.ts';
 import type { AnswerHead, Broken, Sending, Upstream } from '../domain/ports.ts';
 import type { Replicas, Taken } from '../domain/replicas.ts';
 import type { Route } from '../domain/routes.ts';
+import { madeBy } from '../domain/routes.ts';
 import { commonHeaders, sendFailure } from './answers.ts';
 import { readBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
@@ -82,8 +83,9 @@ function createAttempts(errand: Errand, { replicas, upstream, stallMs }: Forward
     current?.sending.abort();
   };
 
+  const preferred = preferredReplica(exchange, route);
   const next = (): void => {
-    const taken = replicas.take(service, tried);
+    const taken = replicas.take(service, tried, preferred);
     if (taken === undefined) return fail(new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }));
     const attached = { host: taken.host, requestId, assertion, deadlineMs: route.deadlineMs };
     const relay = createRelay(exchange, {
@@ -93,10 +95,11 @@ function createAttempts(errand: Errand, { replicas, upstream, stallMs }: Forward
       stallMs,
     });
     const sending: Sending = upstream.send(
-      { origin: taken.url, method, target, headers: forwardedHeaders(head, attached), body },
+      { origin: taken.url, method, target, headers: forwardedHeaders(head, attached, route.requestHeaders), body },
       {
         head(answer) {
           clearTimeout(late);
+          if (isFeed(answer)) sending.keep();
           relay.head(answer);
         },
         data: relay.data,
@@ -131,6 +134,16 @@ function createAttempts(errand: Errand, { replicas, upstream, stallMs }: Forward
   return { next };
 }
 
+/** The replica that holds what is asked for, if the request names it. */
+export function preferredReplica({ head, params }: Exchange, { affinity }: Route): string | undefined {
+  if (affinity === undefined) return undefined;
+  return madeBy('param' in affinity ? params[affinity.param] : head.get(affinity.header));
+}
+
+/** An answer that goes on for as long as the client likes. */
+const isFeed = ({ headers }: AnswerHead): boolean =>
+  headers.some(([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'));
+
 interface Flow {
   pause(): void;
   resume(): void;
@@ -145,9 +158,17 @@ export function createRelay(
 ): { head(answer: AnswerHead): void; data(chunk: Buffer, last: boolean): void; end(): void } {
   const { response } = exchange;
   let ended = false;
+  let begun = false;
   return {
-    head: (answer) => writeAnswerHead(exchange, answer),
+    head(answer) {
+      writeAnswerHead(exchange, answer);
+      // The first data of a stream may be long in coming; its head is not held back for them.
+      queueMicrotask(() => {
+        if (!begun && !ended && !response.destroyed) response.flushHeaders();
+      });
+    },
     data(chunk, last) {
+      begun = true;
       if (last) {
         ended = true;
         // A short body goes out in one piece with its head, which only text can.
@@ -156,14 +177,16 @@ export function createRelay(
       } else if (!response.write(chunk)) holdUntilDrained(response, flow);
     },
     end() {
-      if (!ended) response.end();
+      if (ended) return;
+      ended = true;
+      response.end();
     },
   };
 }
 
 function writeAnswerHead(exchange: Exchange, { status, headers, contentLength }: AnswerHead): void {
   const flat = commonHeaders(exchange, false);
-  for (const [name, value] of headers) if (isAnswerHeader(name)) flat.push(name, value);
+  for (const [name, value] of headers) if (isAnswerHeader(name, exchange.route?.answerHeaders)) flat.push(name, value);
   if (contentLength !== undefined) flat.push('content-length', String(contentLength));
   exchange.response.writeHead(status, flat);
 }

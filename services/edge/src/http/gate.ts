@@ -149,7 +149,7 @@ function turnAway(exchange: Exchange, failure: Failure): false {
 }
 
 async function admit(exchange: Exchange, options: GateOptions): Promise<boolean> {
-  const { entrance, head, request } = exchange;
+  const { entrance, head } = exchange;
   const { listener } = entrance;
   const route = exchange.route;
   if (route === undefined || route.auth !== 'principal') return route !== undefined;
@@ -177,8 +177,7 @@ async function admit(exchange: Exchange, options: GateOptions): Promise<boolean>
     case 'principal':
       exchange.principal = identity.principal;
       exchange.identifiedBy = identity.by;
-      if (identity.by === 'cookie' && isUnsafe(request.method) && comesFromElsewhere(exchange))
-        throw new Failure('ORIGIN_REFUSED');
+      if (isForeignPage(exchange, route, options)) throw new Failure('ORIGIN_REFUSED');
       return true;
     case 'missing':
       send(exchange, text(401, 'unauthorized', route.challenge ? CHALLENGE : []));
@@ -204,6 +203,15 @@ function isServed({ target }: Route, { isBusUp, replicas }: GateOptions): boolea
     replicas.hasReady('session') &&
     (!('service' in target) || replicas.hasReady(target.service))
   );
+}
+
+/** A page of another site asks, and what vouches for it is sent by the browser itself: the cookie, or where the listener is. */
+function isForeignPage(exchange: Exchange, route: Route, { cors }: GateOptions): boolean {
+  const { request, entrance, head, identifiedBy } = exchange;
+  const isGuarded = isUnsafe(request.method) || route.ownPagesOnly === true;
+  if (identifiedBy === 'cookie') return isGuarded && comesFromElsewhere(exchange);
+  if (entrance.listener.kind !== 'None' || route.ownPagesOnly !== true) return false;
+  return comesFromElsewhere(exchange) && !cors.allows(head.get('origin') ?? '');
 }
 
 const isUnsafe = (method: string | undefined): boolean => method !== 'GET' && method !== 'HEAD';

@@ -15,21 +15,33 @@ const base = {
   cookie: true,
 } as const;
 
+/** Longer than any statement may take: the service's own timeout speaks first. */
+const STATEMENT_MS = 330_000;
+
+const sql = { ...base, target: { service: 'sql' }, deadlineMs: STATEMENT_MS } as const;
+/** Changes as they happen, as Server-Sent Events: a browser asks for them with GET, and resumes where it was. */
+const feed = { ...sql, requestHeaders: ['last-event-id'], affinity: { header: 'last-event-id' } } as const;
+const kept = { ...sql, affinity: { param: 0 } } as const;
+
 const metrics = { ...base, group: 'metrics', cors: 'none', trustedHeader: false } as const;
 const login = { ...base, group: 'login', auth: 'own', bodyBytesMax: 16 * KiB, cors: 'none', trustedHeader: false } as const;
 
 export const routeTable: readonly Route[] = [
   { ...base, path: '/', methods: ['GET'], target: { local: 'home' }, challenge: true },
   {
-    ...base,
+    ...feed,
     path: '/api/sql',
     methods: ['POST'],
-    target: { service: 'sql' },
     bodyBytesMax: 5 * KiB * KiB,
     bodyErrors: 'text',
-    // Longer than any statement may take: the service's own timeout speaks first.
-    deadlineMs: 330_000,
   },
+  { ...feed, path: '/api/sql/subscribe', methods: ['GET'], ownPagesOnly: true },
+  { ...feed, path: '/api/sql/listen', methods: ['GET'], ownPagesOnly: true },
+  { ...sql, path: '/api/sql/statements', methods: ['GET', 'POST'], bodyBytesMax: 5 * KiB * KiB },
+  { ...kept, path: '/api/sql/statements/{id}', methods: ['GET', 'DELETE'] },
+  { ...kept, path: '/api/sql/statements/{id}/results', methods: ['GET'] },
+  { ...base, path: '/api/openapi.json', methods: ['GET'], target: { service: 'sql' } },
+  { ...base, path: '/api/schemas/sql-websocket.json', methods: ['GET'], target: { service: 'sql' } },
   { ...base, path: '/api/people', methods: ['GET', 'POST'], target: { service: 'auth' } },
   { ...base, path: '/api/people/{name}', methods: ['GET', 'PATCH', 'DELETE'], target: { service: 'auth' } },
   { ...base, path: '/api/keys', methods: ['GET', 'POST'], target: { service: 'auth' } },
@@ -39,6 +51,18 @@ export const routeTable: readonly Route[] = [
   { ...base, path: '/api/sessions/{id}', methods: ['DELETE'], target: { local: 'session' } },
   { ...login, path: '/api/login', methods: ['POST'], target: { local: 'login' } },
   { ...login, path: '/api/logout', methods: ['POST'], target: { local: 'logout' } },
+  ...['/api/catalog/dump', '/api/catalog/check', '/api/coordinator/check', '/api/coordinator/dump'].map((path): Route => ({
+    ...sql,
+    group: 'internal',
+    path,
+    methods: ['GET'],
+  })),
+  ...['mz_usage', 'mz_frontier', 'mz_compute', 'mz_storage'].map((name): Route => ({
+    ...metrics,
+    path: `/metrics/${name}`,
+    methods: ['GET'],
+    target: { service: 'sql' },
+  })),
   { ...metrics, path: '/metrics', methods: ['GET'], target: { local: 'metrics' } },
   { ...metrics, path: '/api/livez', methods: ['GET'], target: { local: 'livez' }, auth: 'none' },
   { ...metrics, path: '/api/readyz', methods: ['GET'], target: { local: 'readyz' }, auth: 'none' },

@@ -13,7 +13,7 @@ import { continueIfAsked, sendFailure } from './answers.ts';
 import type { Exchange } from './exchange.ts';
 import { callOf, exchangeOf } from './exchange.ts';
 import type { ForwardOptions } from './forward.ts';
-import { createRelay } from './forward.ts';
+import { createRelay, preferredReplica } from './forward.ts';
 
 export interface UploadOptions extends Omit<ForwardOptions, 'upstream'> {
   readonly agent: Agent;
@@ -137,7 +137,7 @@ export function createUploads({ replicas, assertions, agent, stallMs }: UploadOp
   });
 
   const attempt = (upload: Upload): void => {
-    upload.taken = replicas.take(upload.service, upload.tried);
+    upload.taken = replicas.take(upload.service, upload.tried, preferredReplica(upload.exchange, upload.route));
     if (upload.taken === undefined) return fail(upload, new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }));
     upload.tried.add(upload.taken.replicaId);
     const { exchange, route, assertion } = upload;
@@ -145,7 +145,7 @@ export function createUploads({ replicas, assertions, agent, stallMs }: UploadOp
     const attached = { host: upload.taken.host, requestId, assertion, deadlineMs: route.deadlineMs };
     const length = head.get('content-length');
     request.headers = {
-      ...Object.fromEntries(forwardedHeaders(head, attached)),
+      ...Object.fromEntries(forwardedHeaders(head, attached, route.requestHeaders)),
       ...(length !== undefined && { 'content-length': length }),
     };
     void proxy(request, response, (error) => {
