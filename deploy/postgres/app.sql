@@ -1,7 +1,7 @@
 -- The default database that people work in. Run in it by a superuser; safe to repeat.
 
 REVOKE ALL ON DATABASE app FROM PUBLIC, postern_reader, postern_writer, postern_agent;
-GRANT CONNECT ON DATABASE app TO postern_sql, postern_agent, postern_reader;
+GRANT CONNECT ON DATABASE app TO postern_sql, postern_changes, postern_agent, postern_reader;
 GRANT TEMPORARY ON DATABASE app TO postern_reader;
 
 -- Everybody's search path leads through public, so whoever creates there decides what others' statements mean: a function

@@ -11,7 +11,7 @@ BEGIN
     END IF;
     EXECUTE format('ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT', role_name);
   END LOOP;
-  FOREACH role_name IN ARRAY ARRAY['app_owner', 'postern_auth', 'postern_sql'] LOOP
+  FOREACH role_name IN ARRAY ARRAY['app_owner', 'postern_auth', 'postern_sql', 'postern_changes'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
       EXECUTE format('CREATE ROLE %I', role_name);
     END IF;
@@ -22,6 +22,8 @@ $$;
 
 ALTER ROLE app_owner NOCREATEROLE INHERIT;
 ALTER ROLE postern_sql NOCREATEROLE NOINHERIT;
+-- Reads the server's log for change streams, and no table.
+ALTER ROLE postern_changes NOCREATEROLE NOINHERIT REPLICATION CONNECTION LIMIT 32;
 -- Makes and drops the logins of people. It may hand out the groups, and holds none of their rights itself.
 ALTER ROLE postern_auth CREATEROLE NOINHERIT;
 

@@ -8,7 +8,7 @@ import type { Cluster } from './clusters.ts';
 import { findClusters } from './clusters.ts';
 import { isReviewed } from './reviewed-functions.ts';
 
-const logins = { app_owner: 'owner-1', postern_auth: 'auth-1', postern_sql: 'sql-1' };
+const logins = { app_owner: 'owner-1', postern_auth: 'auth-1', postern_sql: 'sql-1', postern_changes: 'changes-1' };
 
 describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
   const scope = new AsyncDisposableStack();
@@ -203,6 +203,16 @@ describe.each(await findClusters())('on PostgreSQL $name', (kind) => {
     expect(await ask('postern_sql', 'sql-1', 'app', ['SELECT * FROM items'])).toBe('42501');
     expect(await ask('postern_sql', 'sql-1', 'app', ['CREATE TEMPORARY TABLE mine ()'])).toBe('42501');
     expect(await ask('postern_sql', 'sql-1', 'postern', ['SELECT 1'])).toBe('42501');
+  });
+
+  test('the login of change streams reads no table, makes nothing, and reaches no other database', async () => {
+    expect(await ask('postern_changes', 'changes-1', 'app', ['SELECT 1'])).toBe('ok');
+    expect(await ask('postern_changes', 'changes-1', 'app', ['SELECT * FROM items'])).toBe('42501');
+    expect(await ask('postern_changes', 'changes-1', 'app', ['CREATE TABLE mine ()'])).toBe('42501');
+    expect(await ask('postern_changes', 'changes-1', 'postern', ['SELECT 1'])).toBe('42501');
+    expect(
+      await superuser("SELECT rolsuper, rolcreaterole, rolreplication FROM pg_roles WHERE rolname = 'postern_changes'"),
+    ).toEqual([{ rolsuper: false, rolcreaterole: false, rolreplication: true }]);
   });
 
   test('the login of auth owns its schema, makes logins, and does not reach what people keep', async () => {

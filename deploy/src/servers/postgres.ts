@@ -148,7 +148,11 @@ async function launch(place: Place, options: PostgresOptions, port: number): Pro
     listen_addresses: '127.0.0.1',
     port: String(port),
     unix_socket_directories: '',
-    max_connections: String(options.maxConnections ?? 200),
+    max_connections: String(options.maxConnections ?? 400),
+    // Change streams read the log; each replica of sql has one sender and one slot.
+    wal_level: 'logical',
+    max_wal_senders: '32',
+    max_replication_slots: '32',
     password_encryption: 'scram-sha-256',
     // LOG and above, which ERROR is below: what people get wrong is told to them, and holds their statements and values.
     log_min_messages: 'log',

@@ -39,6 +39,7 @@ const tasks: Readonly<Record<string, () => Promise<void>>> = {
       app_owner: await read('app', 'owner-password'),
       postern_auth: await read('auth', 'database-password'),
       postern_sql: await read('sql', 'database-password'),
+      postern_changes: await read('sql', 'changes-password'),
     });
   },
 };

@@ -10,7 +10,7 @@ export const CONTROL_DATABASE = 'postern';
 export const APP_DATABASE = 'app';
 
 /** The secret of each login that the set-up makes. */
-export type PostgresLogins = Readonly<Record<'app_owner' | 'postern_auth' | 'postern_sql', string>>;
+export type PostgresLogins = Readonly<Record<'app_owner' | 'postern_auth' | 'postern_sql' | 'postern_changes', string>>;
 
 const LOCK_KEY = 0x706f_7374;
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { keepSecret } from './secret-files.ts';
 
 export interface Secrets {
-  readonly postgres: { readonly superuser: string; readonly appOwner: string; readonly auth: string; readonly sql: string };
+  readonly postgres: Readonly<Record<'superuser' | 'appOwner' | 'auth' | 'sql' | 'changes', string>>;
   readonly redis: { readonly admin: string; readonly session: string };
   /** The first admin's own, as auth takes them over at the first start. */
   readonly firstAdmin: { readonly password: string; readonly apiKey: string };
@@ -15,11 +15,12 @@ export interface Secrets {
 export async function keepSecrets(folder: string): Promise<Secrets> {
   const keep = (service: string, name: string, make: () => string = password): Promise<string> =>
     keepSecret(join(folder, service, name), make);
-  const [superuser, appOwner, auth, sql, admin, session, adminPassword, apiKey] = await Promise.all([
+  const [superuser, appOwner, auth, sql, changes, admin, session, adminPassword, apiKey] = await Promise.all([
     keep('postgres', 'superuser-password'),
     keep('app', 'owner-password'),
     keep('auth', 'database-password'),
     keep('sql', 'database-password'),
+    keep('sql', 'changes-password'),
     keep('redis', 'admin-password'),
     keep('session', 'redis-password'),
     keep('auth', 'first-admin-password', () => randomBytes(15).toString('base64url')),
@@ -27,7 +28,7 @@ export async function keepSecrets(folder: string): Promise<Secrets> {
     keep('auth', 'sealing-key', () => randomBytes(32).toString('base64')),
   ]);
   return {
-    postgres: { superuser, appOwner, auth, sql },
+    postgres: { superuser, appOwner, auth, sql, changes },
     redis: { admin, session },
     firstAdmin: { password: adminPassword, apiKey },
   };

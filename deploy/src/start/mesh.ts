@@ -207,6 +207,7 @@ const loginsOf = ({ postgres }: Secrets): PostgresLogins => ({
   app_owner: postgres.appOwner,
   postern_auth: postgres.auth,
   postern_sql: postgres.sql,
+  postern_changes: postgres.changes,
 });
 
 function pidsOf(services: readonly ServiceName[], replicas: readonly Replica[]): Report['pids'] {

@@ -27,6 +27,7 @@ test('a service sees its own settings and the shared ones, and nothing of the ot
     LOG_LEVEL: 'warn',
     SQL_POOL_MAX: '7',
     SQL_DATABASE_URL_FILE: '/secrets/sql/database-url',
+    SQL_CHANGES_DATABASE_URL_FILE: '/secrets/sql/changes-url',
     NATS_URL: 'nats://127.0.0.1:4222',
     NATS_CREDS_FILE: '/secrets/sql/nats.creds',
   });

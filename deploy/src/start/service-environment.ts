@@ -19,12 +19,14 @@ export interface MeshAddresses {
 /** Writes the URLs that hold secrets to files that only their service is told of. */
 export async function writeServiceUrls(folder: string, secrets: Secrets, addresses: MeshAddresses): Promise<void> {
   const { postgresUrl, sessionRedisUrl } = addresses;
-  const { auth, sql } = secrets.postgres;
+  const { auth, sql, changes: changesSecret } = secrets.postgres;
   const control = { user: 'postern_auth', password: auth, database: CONTROL_DATABASE };
   const app = { user: 'postern_sql', password: sql, database: APP_DATABASE };
+  const changes = { user: 'postern_changes', password: changesSecret, database: APP_DATABASE };
   await Promise.all([
     writeSecret(join(folder, 'auth', 'database-url'), databaseUrl(postgresUrl, control)),
     writeSecret(join(folder, 'sql', 'database-url'), databaseUrl(postgresUrl, app)),
+    writeSecret(join(folder, 'sql', 'changes-url'), databaseUrl(postgresUrl, changes)),
     writeSecret(join(folder, 'session', 'redis-url'), sessionRedisUrl),
   ]);
 }
@@ -43,7 +45,7 @@ const SECRET_FILES: Readonly<Record<ServiceName, Readonly<Record<string, string>
     AUTH_FIRST_ADMIN_KEY: 'first-admin-key',
   },
   session: { SESSION_REDIS_URL: 'redis-url' },
-  sql: { SQL_DATABASE_URL: 'database-url' },
+  sql: { SQL_DATABASE_URL: 'database-url', SQL_CHANGES_DATABASE_URL: 'changes-url' },
 };
 
 /** Of the caller's variables, those that every service may see. */

@@ -14,6 +14,15 @@ const images = {
   nats: process.env['NATS_IMAGE'] || 'nats:2.10-alpine',
 };
 
+const SETTINGS = [
+  'fsync=off',
+  'synchronous_commit=off',
+  'max_connections=400',
+  'wal_level=logical',
+  'max_wal_senders=32',
+  'max_replication_slots=32',
+];
+
 const CONFIG_PATH = '/etc/nats/postern.conf';
 
 /** The servers as containers, from the images that the environment names. */
@@ -27,7 +36,7 @@ export function containerServers({ folder, workers }: SharedServersOptions): Ser
       const password = randomBytes(16).toString('base64url');
       const container = await new GenericContainer(images.postgres)
         .withEnvironment({ POSTGRES_PASSWORD: password })
-        .withCommand(['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'max_connections=200'])
+        .withCommand(SETTINGS.flatMap((setting) => ['-c', setting]))
         .withExposedPorts(5_432)
         .start();
       const url = `postgres://postgres:${password}@${container.getHost()}:${container.getMappedPort(5_432)}/postgres`;
