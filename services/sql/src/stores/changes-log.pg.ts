@@ -1,0 +1,212 @@
+/**
+ * What is committed in the person database, as its write-ahead log tells: one session of a login that may replicate and
+ * reads no table. Everything is told once to whoever follows its tables, in commit order; nothing is kept for those
+ * who do not.
+ */
+import type { Logger } from 'pino';
+import pg from 'pg';
+
+import { readLine } from '../domain/changes-text.ts';
+import type { ReplicationOptions, ReplicationStream } from './changes-replication.pg.ts';
+import { openReplication } from './changes-replication.pg.ts';
+
+/** A transaction of which something is for the follower. */
+export interface LoggedTransaction {
+  readonly xid: number;
+  /** Where its commit ends in the log: later ones are larger. */
+  readonly lsn: bigint;
+  /** Lines of `test_decoding`, of the followed tables, in order. */
+  readonly lines: readonly Buffer[];
+}
+
+export interface Follower {
+  /** As the server quotes them: `public."My table"`. */
+  readonly tables: ReadonlySet<string>;
+  transaction(transaction: LoggedTransaction): void;
+  /** Nothing is to come that was committed before `lsn`. */
+  reached(lsn: bigint): void;
+  /** The log was interrupted: something may be missing. It is followed no more. */
+  lost(): void;
+}
+
+export interface Following extends Disposable {
+  /**
+   * Whether a transaction was told before the following began that is for its tables, by the number of the transaction:
+   * whoever does not see it yet would miss it.
+   */
+  mayHaveMissed(isVisible: (xid: number) => boolean): boolean;
+}
+
+export interface ChangeLog extends AsyncDisposable {
+  /** Undefined if the log cannot be had at this time. */
+  follow(follower: Follower): Promise<Following | undefined>;
+}
+
+export interface ChangeLogOptions extends ReplicationOptions {
+  readonly log: Logger;
+}
+
+interface Header {
+  readonly xid: number;
+  readonly tables: ReadonlySet<string>;
+}
+
+/** Of transactions whose changes are not kept; some may not be visible yet, for as long as their commit waits for a standby. */
+const HEADERS_MAX = 10_000;
+const RETRY_MS = [250, 1_000, 2_000, 5_000] as const;
+
+/** No log: where none is configured. */
+export const noChangeLog: ChangeLog = {
+  follow: () => Promise.resolve(undefined),
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};
+
+export function openChangeLog(options: ChangeLogOptions): ChangeLog {
+  return new RunningLog(options);
+}
+
+class RunningLog implements ChangeLog {
+  readonly #options: ChangeLogOptions;
+  readonly #followers = new Set<Follower>();
+  #headers: Header[] = [];
+  #stream: ReplicationStream | undefined;
+  #isClosed = false;
+  #failures = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #hasWarned = false;
+  /** Resolves at the next moment at which the log is read, or cannot be. */
+  #opening: PromiseWithResolvers<void>;
+
+  /** The transaction that is being told. */
+  #xid: number | undefined;
+  #tables = new Set<string>();
+  #lines = new Map<Follower, Buffer[]>();
+  #boundary: PromiseWithResolvers<void> | undefined;
+
+  constructor(options: ChangeLogOptions) {
+    this.#options = options;
+    this.#opening = Promise.withResolvers();
+    void this.#open();
+  }
+
+  async follow(follower: Follower): Promise<Following | undefined> {
+    if (this.#stream === undefined) await this.#opening.promise;
+    // Of a transaction that is being told, the first lines are gone.
+    while (this.#xid !== undefined) await (this.#boundary ??= Promise.withResolvers()).promise;
+    if (this.#stream === undefined) return undefined;
+    this.#followers.add(follower);
+    const before = [...this.#headers];
+    return {
+      mayHaveMissed: (isVisible) =>
+        before.some(({ xid, tables }) => !isVisible(xid) && follower.tables.values().some((table) => tables.has(table))),
+      [Symbol.dispose]: () => void this.#followers.delete(follower),
+    };
+  }
+
+  async #open(): Promise<void> {
+    try {
+      const stream = await openReplication(this.#options, {
+        line: (lsn, line) => this.#line(lsn, line),
+        reached: (lsn) => this.#reached(lsn),
+        closed: (error) => this.#closed(error),
+      });
+      if (this.#isClosed) return void (await stream[Symbol.asyncDispose]());
+      this.#stream = stream;
+      this.#failures = 0;
+      this.#hasWarned = false;
+    } catch (error) {
+      this.#retry(error);
+    }
+    this.#opening.resolve();
+  }
+
+  #retry(error: unknown): void {
+    if (this.#isClosed) return;
+    if (!this.#hasWarned) {
+      this.#hasWarned = true;
+      this.#options.log.warn({ err: error }, 'the change log cannot be read; subscriptions evaluate their queries again instead');
+    }
+    // What the server is not set up for stays so until it is restarted.
+    const isHopeless = error instanceof pg.DatabaseError && error.code === '55000';
+    const wait = isHopeless ? 60_000 : (RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)] ?? 0);
+    this.#failures += 1;
+    this.#timer = setTimeout(() => void this.#open(), wait).unref();
+  }
+
+  #closed(error: Error): void {
+    if (this.#stream === undefined) return;
+    this.#stream = undefined;
+    this.#opening = Promise.withResolvers();
+    this.#headers = [];
+    this.#endTransaction();
+    const followers = [...this.#followers];
+    this.#followers.clear();
+    for (const follower of followers) follower.lost();
+    if (this.#isClosed) this.#opening.resolve();
+    else this.#retry(error);
+  }
+
+  #line(lsn: bigint, bytes: Buffer): void {
+    // The head of a line is ASCII, or a name.
+    const line = readLine(bytes.toString('utf8', 0, headBytes(bytes)));
+    switch (line.kind) {
+      case 'begin':
+        this.#xid = line.xid;
+        return;
+      case 'commit':
+        return this.#commit(lsn);
+      case 'tables': {
+        for (const table of line.tables) this.#tables.add(table);
+        let copy: Buffer | undefined;
+        for (const follower of this.#followers) {
+          if (!line.tables.some((table) => follower.tables.has(table))) continue;
+          copy ??= Buffer.from(bytes);
+          const lines = this.#lines.get(follower);
+          if (lines === undefined) this.#lines.set(follower, [copy]);
+          else lines.push(copy);
+        }
+        return;
+      }
+      case 'other':
+        return;
+    }
+  }
+
+  #commit(lsn: bigint): void {
+    const xid = this.#xid;
+    if (xid === undefined) return;
+    this.#headers.push({ xid, tables: this.#tables });
+    if (this.#headers.length > HEADERS_MAX * 2) this.#headers = this.#headers.slice(-HEADERS_MAX);
+    const told = this.#lines;
+    this.#endTransaction();
+    for (const [follower, lines] of told) if (this.#followers.has(follower)) follower.transaction({ xid, lsn, lines });
+    this.#reached(lsn);
+  }
+
+  #endTransaction(): void {
+    this.#xid = undefined;
+    this.#tables = new Set();
+    this.#lines = new Map();
+    this.#boundary?.resolve();
+    this.#boundary = undefined;
+  }
+
+  #reached(lsn: bigint): void {
+    if (this.#xid !== undefined) return;
+    for (const follower of this.#followers) follower.reached(lsn);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    await this.#stream?.[Symbol.asyncDispose]();
+  }
+}
+
+const HEAD_BYTES = 2_048;
+
+/** Enough to hold the names of a change's table; a truncation may name many. */
+const headBytes = (bytes: Buffer): number =>
+  bytes.length <= HEAD_BYTES || bytes.indexOf(': TRUNCATE:', 0, 'latin1') === -1
+    ? Math.min(HEAD_BYTES, bytes.length)
+    : bytes.length;

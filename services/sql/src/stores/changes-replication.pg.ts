@@ -1,0 +1,176 @@
+/** A walsender session: a slot that lasts as long as the session, and the lines of `test_decoding`. */
+import type { Duplex } from 'node:stream';
+import pg from 'pg';
+
+import { MessageType, readError } from './messages.pg.ts';
+import { MessageReader, simpleQuery, Wire } from './wire.pg.ts';
+
+export interface ReplicationOptions {
+  /** Of a login that may replicate, on the person database. */
+  readonly databaseUrl: string;
+}
+
+export interface ReplicationReceiver {
+  /** One line; its bytes are good until the call returns. */
+  line(lsn: bigint, line: Buffer): void;
+  /** Nothing is to come from before this place of the log. */
+  reached(lsn: bigint): void;
+  closed(error: Error): void;
+}
+
+export interface ReplicationStream extends AsyncDisposable {}
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** The server gives up after its wal_sender_timeout, 60 s by default. */
+const STATUS_MS = 5_000;
+/** A line cannot be longer than a message, 1 GiB; one that is this long is not held. */
+const LINE_MAX_BYTES = 268_435_456;
+
+/** Forms that read the same in any session. */
+const SETTINGS =
+  '-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1 -c bytea_output=hex ' +
+  '-c search_path=pg_catalog -c statement_timeout=0 -c idle_session_timeout=0';
+
+export class ReplicationFault extends Error {
+  override readonly name = 'ReplicationFault';
+}
+
+export async function openReplication(options: ReplicationOptions, receiver: ReplicationReceiver): Promise<ReplicationStream> {
+  // `replication` is read by the driver and sent as a start-up parameter; its types do not know it.
+  const config: pg.ClientConfig & { readonly replication: string } = {
+    connectionString: options.databaseUrl,
+    application_name: 'postern-changes',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    options: SETTINGS,
+    replication: 'database',
+  };
+  const client = new pg.Client(config);
+  client.on('error', () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ server_encoding: string }>('SHOW server_encoding');
+    if (rows[0]?.server_encoding !== 'UTF8') throw new ReplicationFault('the encoding of the database is not UTF8');
+    const slot = `postern_${crypto.randomUUID().replaceAll('-', '')}`;
+    // Answered when the slot is consistent: every transaction that is committed from now on will be told.
+    await client.query(`CREATE_REPLICATION_SLOT ${slot} TEMPORARY LOGICAL test_decoding NOEXPORT_SNAPSHOT`);
+    const { stream } = client.connection;
+    stream.removeAllListeners('data');
+    return new Walsender(stream, slot, receiver);
+  } catch (error) {
+    client.connection.stream.destroy();
+    throw error;
+  }
+}
+
+const COPY_DATA = 0x64;
+const XLOG_DATA = 0x77;
+const KEEPALIVE = 0x6b;
+const HEADER_BYTES = 25;
+/** The first letter of a commit's line. */
+const COMMIT = 0x43;
+
+class Walsender implements ReplicationStream {
+  readonly #stream: Duplex;
+  readonly #receiver: ReplicationReceiver;
+  readonly #timer: NodeJS.Timeout;
+  #pieces: Buffer[] = [];
+  #pieceBytes = 0;
+  #reached = 0n;
+  #error: Error | undefined;
+  #isClosed = false;
+
+  constructor(stream: Duplex, slot: string, receiver: ReplicationReceiver) {
+    this.#stream = stream;
+    this.#receiver = receiver;
+    stream.on('error', (error: Error) => this.#fail(error));
+    stream.on('close', () => this.#closed());
+    new Wire(
+      stream,
+      {
+        message: (type, bytes, from, to) => this.#message(type, bytes, from, to),
+        piece: (type, bytes, from, to, left) => this.#piece(type, bytes, from, to, left),
+      },
+      (error) => this.#fail(error),
+    );
+    stream.write(
+      simpleQuery(
+        `START_REPLICATION SLOT ${slot} LOGICAL 0/0 ("include-xids" '1', "skip-empty-xacts" '1', "include-timestamp" '0')`,
+      ),
+    );
+    this.#timer = setInterval(() => this.#status(), STATUS_MS);
+    this.#timer.unref();
+  }
+
+  #message(type: number, bytes: Buffer, from: number, to: number): undefined {
+    if (type === COPY_DATA) this.#data(bytes, from, to);
+    else if (type === MessageType.error) {
+      const { message, code } = readError(bytes, from, to);
+      this.#fail(new ReplicationFault(`${code}: ${message}`));
+    } else if (type !== MessageType.copyBoth && type !== MessageType.notice && type !== MessageType.parameterStatus) {
+      this.#fail(new ReplicationFault('the server ended the stream'));
+    }
+    return undefined;
+  }
+
+  #piece(type: number, bytes: Buffer, from: number, to: number, left: number): undefined {
+    if (this.#pieceBytes + to - from + left > LINE_MAX_BYTES) {
+      this.#fail(new ReplicationFault('a changed row is too large'));
+      return undefined;
+    }
+    this.#pieces.push(Buffer.from(bytes.subarray(from, to)));
+    this.#pieceBytes += to - from;
+    if (left > 0) return undefined;
+    const whole = Buffer.concat(this.#pieces);
+    this.#pieces = [];
+    this.#pieceBytes = 0;
+    return this.#message(type, whole, 0, whole.length);
+  }
+
+  #data(bytes: Buffer, from: number, to: number): void {
+    const kind = bytes[from];
+    const lsn = bytes.readBigUInt64BE(from + 1);
+    if (kind === XLOG_DATA) {
+      if (bytes[from + HEADER_BYTES] === COMMIT) this.#reached = lsn;
+      this.#receiver.line(lsn, bytes.subarray(from + HEADER_BYTES, to));
+      return;
+    }
+    if (kind !== KEEPALIVE) return;
+    if (lsn > this.#reached) this.#reached = lsn;
+    this.#receiver.reached(lsn);
+    const reader = new MessageReader(bytes, from + 17, to);
+    if (reader.byte() === 1) this.#status();
+  }
+
+  /** The slot ends with the session, so there is nothing that the server should keep for it. */
+  #status(): void {
+    if (this.#isClosed) return;
+    const status = Buffer.alloc(39);
+    status[0] = COPY_DATA;
+    status.writeUInt32BE(38, 1);
+    status[5] = 0x72;
+    for (const at of [6, 14, 22]) status.writeBigUInt64BE(this.#reached, at);
+    this.#stream.write(status);
+  }
+
+  #fail(error: Error): void {
+    this.#error ??= error;
+    this.#stream.destroy();
+  }
+
+  #closed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    this.#receiver.closed(this.#error ?? new ReplicationFault('the connection to the server was lost'));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isClosed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#stream.once('close', resolve);
+    this.#stream.destroy();
+    await promise;
+    this.#closed();
+  }
+}
