@@ -7,6 +7,9 @@ const statement = (node: string, fields: unknown = {}, print = node): ParsedStat
   node,
   fields: () => fields,
   print: () => print,
+  place: () => ({ from: 0, to: 1 }),
+  mentions: () => false,
+  explainedFrom: () => undefined,
 });
 const select = statement('SelectStmt');
 const string = (value: string): unknown => ({ A_Const: { sval: { sval: value } } });
@@ -51,7 +54,7 @@ test('the statements that change settings are known by their place', () => {
     set('a', { A_Const: { ival: { ival: -1 } } }),
     statement('VariableSetStmt', { kind: 'VAR_RESET_ALL' }),
   ]);
-  expect(verdict).toEqual({
+  expect(verdict).toMatchObject({
     kind: 'statements',
     count: 5,
     forbidden: undefined,
@@ -73,12 +76,19 @@ const counted = (count: number, name?: string): Verdict => ({
   changes: new Map(),
   definesObjects: false,
   isOneSelect: false,
+  parts: [],
 });
 const rejected: Verdict = { kind: 'rejected', error: { message: 'syntax error', code: '42601' } };
 
 test('a simple string runs as a whole, is refused as a whole, or holds nothing', () => {
   expect(planSimple(counted(0))).toEqual({ kind: 'nothing' });
-  expect(planSimple(counted(3))).toEqual({ kind: 'run', changes: new Map(), definesObjects: false, isOneSelect: false });
+  expect(planSimple(counted(3))).toEqual({
+    kind: 'run',
+    changes: new Map(),
+    definesObjects: false,
+    isOneSelect: false,
+    parts: [],
+  });
   expect(planSimple(counted(2, 'FETCH c'))).toEqual({
     kind: 'refuse',
     error: { message: 'unsupported via this API: FETCH c', code: 'XX000' },

@@ -1,5 +1,7 @@
 /** What may be run here, judged on PostgreSQL's own parse of the text. Pure; its tests are the security tests. */
 import type { SqlError } from './entries.ts';
+import type { GuardPart } from './guard-parts.ts';
+import { guardPart } from './guard-parts.ts';
 
 /** A statement that changes settings, so that a reported setting can be told of with the statement that changed it. */
 export interface SettingChange {
@@ -19,6 +21,8 @@ export type Verdict =
       readonly definesObjects: boolean;
       /** It is one SELECT (or VALUES, or TABLE): no rules, no utilities. */
       readonly isOneSelect: boolean;
+      /** For the cost guard: one for each statement. */
+      readonly parts: readonly GuardPart[];
     }
   /** The grammar does not know the text. The server's own words for it are better, if it agrees. */
   | { readonly kind: 'rejected'; readonly error: SqlError }
@@ -30,6 +34,12 @@ export interface ParsedStatement {
   readonly node: string;
   readonly fields: () => unknown;
   readonly print: () => string;
+  /** Bytes of the text. */
+  readonly place: () => { readonly from: number; readonly to: number };
+  /** Whether the parse, as it is printed, has these characters in it. */
+  readonly mentions: (words: string) => boolean;
+  /** Of an EXPLAIN: where the statement that it explains begins, in bytes of the text. */
+  readonly explainedFrom: () => number | undefined;
 }
 
 /** Bytes of SQL in one string. */
@@ -65,17 +75,19 @@ export function judge(statements: Iterable<ParsedStatement>): Verdict {
   let count = 0;
   let forbidden: string | undefined;
   const changes = new Map<number, SettingChange>();
+  const parts: GuardPart[] = [];
   let definesObjects = false;
   let selects = 0;
   for (const statement of statements) {
     if (forbidden === undefined && isForbidden(statement)) forbidden = statement.print();
     const change = settingChange(statement);
     if (change !== undefined) changes.set(count, change);
+    parts.push(guardPart(statement, change));
     definesObjects ||= !DEFINES_NOTHING.has(statement.node);
     if (statement.node === 'SelectStmt') selects += 1;
     count += 1;
   }
-  return { kind: 'statements', count, forbidden, changes, definesObjects, isOneSelect: count === 1 && selects === 1 };
+  return { kind: 'statements', count, forbidden, changes, definesObjects, isOneSelect: count === 1 && selects === 1, parts };
 }
 
 /** Statements that leave every object as it was, but for what functions and triggers do. */
@@ -159,14 +171,17 @@ export type SimplePlan =
   | { readonly kind: 'refuse'; readonly error: SqlError }
   /** Ask the server for its own error, without running anything; if it has none, refuse with ours. */
   | { readonly kind: 'probe'; readonly error: SqlError }
-  | ({ readonly kind: 'run' } & Pick<Extract<Verdict, { kind: 'statements' }>, 'changes' | 'definesObjects' | 'isOneSelect'>);
+  | ({ readonly kind: 'run' } & Pick<
+      Extract<Verdict, { kind: 'statements' }>,
+      'changes' | 'definesObjects' | 'isOneSelect' | 'parts'
+    >);
 
 export function planSimple(verdict: Verdict): SimplePlan {
   if (verdict.kind === 'unjudged') return { kind: 'refuse', error: verdict.error };
   if (verdict.kind === 'rejected') return { kind: 'probe', error: verdict.error };
   if (verdict.forbidden !== undefined) return { kind: 'refuse', error: unsupported(verdict.forbidden) };
-  const { count, changes, definesObjects, isOneSelect } = verdict;
-  return count === 0 ? { kind: 'nothing' } : { kind: 'run', changes, definesObjects, isOneSelect };
+  const { count, changes, definesObjects, isOneSelect, parts } = verdict;
+  return count === 0 ? { kind: 'nothing' } : { kind: 'run', changes, definesObjects, isOneSelect, parts };
 }
 
 export type Step = Exclude<SimplePlan, { readonly kind: 'nothing' }>;

@@ -8,6 +8,11 @@ import { reprint } from '../domain/reprint.ts';
 import type { ParsedStatement, Verdict } from '../domain/statements.ts';
 import { judge } from '../domain/statements.ts';
 
+interface PlacedToken extends Token {
+  /** Bytes of the text before it. */
+  readonly start: number;
+}
+
 interface ParserModule {
   readonly HEAPU8: Uint8Array;
   _malloc(bytes: number): number;
@@ -99,19 +104,43 @@ export class Parser {
         node,
         fields: () => onlyValue(JSON.parse(tree.toString('utf8', from + STMT.length, bodyTo))),
         print: () => this.#print(text, tree.toString('latin1', bodyTo, to)),
+        place: () => placeOf(tree.toString('latin1', bodyTo, to), text.length),
+        mentions: (words) => tree.subarray(from, bodyTo).includes(words, 0, 'latin1'),
+        explainedFrom: () => {
+          const place = placeOf(tree.toString('latin1', bodyTo, to), text.length);
+          const at = this.#explainedFrom(text.subarray(place.from, place.to));
+          return at === undefined ? undefined : place.from + at;
+        },
       };
     }
   }
 
   #print(text: Buffer, tail: string): string {
-    const start = Number(/"stmt_location":(\d+)/.exec(tail)?.[1] ?? 0);
-    const length = /"stmt_len":(\d+)/.exec(tail)?.[1];
-    const statement = text.subarray(start, length === undefined ? text.length : start + Number(length));
+    const place = placeOf(tail, text.length);
+    const statement = text.subarray(place.from, place.to);
     const tokens = this.#scan(statement.subarray(0, PRINTED_BYTES_MAX));
     return tokens === undefined ? statement.toString('utf8', 0, 1_024).trim() : reprint(tokens);
   }
 
-  #scan(statement: Buffer): Token[] | undefined {
+  /** Behind the word EXPLAIN and its options; undefined if that cannot be told. */
+  #explainedFrom(statement: Buffer): number | undefined {
+    const words = this.#scan(statement.subarray(0, PRINTED_BYTES_MAX))?.filter(({ isComment }) => !isComment) ?? [];
+    if (words[0]?.text.toLowerCase() !== 'explain') return undefined;
+    let at = 1;
+    if (words[1]?.text === '(' && !OPENS_QUERY.has(words[2]?.text.toLowerCase() ?? '')) {
+      let depth = 0;
+      do {
+        const word = words[at]?.text;
+        if (word === undefined) return undefined;
+        if (word === '(') depth += 1;
+        else if (word === ')') depth -= 1;
+        at += 1;
+      } while (depth > 0);
+    } else while (BARE_OPTIONS.has(words[at]?.text.toLowerCase() ?? '')) at += 1;
+    return words[at]?.start;
+  }
+
+  #scan(statement: Buffer): PlacedToken[] | undefined {
     const scanned = this.#withText(statement, (pointer) => {
       const result = this.#module._wasm_scan(pointer);
       const json = this.#module.UTF8ToString(result);
@@ -120,6 +149,16 @@ export class Parser {
     });
     return scanned.startsWith('{') ? readTokens(JSON.parse(scanned)) : undefined;
   }
+}
+
+/** What stands behind a parenthesis that is not one of options. */
+const OPENS_QUERY = new Set(['select', 'values', 'with', 'table', '(']);
+const BARE_OPTIONS = new Set(['analyze', 'analyse', 'verbose']);
+
+function placeOf(tail: string, textBytes: number): { readonly from: number; readonly to: number } {
+  const from = Number(/"stmt_location":(\d+)/.exec(tail)?.[1] ?? 0);
+  const length = /"stmt_len":(\d+)/.exec(tail)?.[1];
+  return { from, to: length === undefined ? textBytes : from + Number(length) };
 }
 
 const READ_AS = 'This API reads statements with the grammar of PostgreSQL 18.';
@@ -158,11 +197,12 @@ function endOfString(tree: Buffer, start: number): number {
 const onlyValue = (value: unknown): unknown =>
   typeof value === 'object' && value !== null ? Object.values(value)[0] : undefined;
 
-function readTokens(scanned: unknown): Token[] {
+function readTokens(scanned: unknown): PlacedToken[] {
   const tokens = typeof scanned === 'object' && scanned !== null && 'tokens' in scanned ? scanned.tokens : [];
   if (!Array.isArray(tokens)) return [];
-  return tokens.map((token: { text?: unknown; keywordName?: unknown; tokenName?: unknown }) => ({
+  return tokens.map((token: { text?: unknown; start?: unknown; keywordName?: unknown; tokenName?: unknown }) => ({
     text: String(token.text),
+    start: Number(token.start),
     isReserved: token.keywordName === 'RESERVED_KEYWORD',
     isKeyword: token.keywordName !== 'NO_KEYWORD',
     isComment: token.tokenName === 'C_COMMENT' || token.tokenName === 'SQL_COMMENT',
