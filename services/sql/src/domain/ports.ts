@@ -2,6 +2,7 @@
 import type { Principal } from '@postern/contracts/common';
 
 import type { SqlError } from './entries.ts';
+import type { StreamScript } from './script.ts';
 import type { TypeShape } from './types.ts';
 import type { Verdict } from './statements.ts';
 
@@ -65,14 +66,16 @@ export interface Answer {
   dispose(): Promise<void>;
 }
 
-export type Outcome =
-  | { readonly kind: 'answered'; readonly answer: Answer }
+/** Why a request has no results. */
+export type Turned =
   /** The request was turned away before anything ran: an extended query is not one statement. */
   | { readonly kind: 'notOneStatement'; readonly query: string; readonly count: number }
   /** No session could be opened; PostgreSQL's (or the pool's) own error. */
   | { readonly kind: 'sessionRefused'; readonly error: SqlError; readonly isDenied: boolean }
   /** The caller went away; nobody is left to answer. */
   | { readonly kind: 'abandoned' };
+
+export type Outcome = { readonly kind: 'answered'; readonly answer: Answer } | Turned;
 
 export interface RunOptions {
   readonly caller: Caller;
@@ -87,6 +90,27 @@ export interface Run {
   abandon(): void;
 }
 
+export interface StreamOptions extends RunOptions {
+  /** Told nothing if the request is turned away. */
+  readonly script: StreamScript;
+  /** All values are wanted as PostgreSQL prints them. */
+  readonly isText?: boolean;
+  /** Longest time of the request, if it is not that of all requests. */
+  readonly limitMs?: number;
+}
+
+/** A request under way whose script is told what happens. */
+export interface Streaming {
+  /** `streamed`: the script was told everything, `finished` included. */
+  readonly outcome: Promise<{ readonly kind: 'streamed' } | Turned>;
+  /** The reader is gone: what runs is canceled, and nothing more is told. */
+  abandon(): void;
+  /** What runs is canceled, with this error. */
+  stop(error: SqlError): void;
+}
+
 export interface QueryRunner {
   run(options: RunOptions): Run;
+  /** In a session that is clean before `finished` is told; the transaction that is left open, if any, is rolled back. */
+  stream(options: StreamOptions): Streaming;
 }

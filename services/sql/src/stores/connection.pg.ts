@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import pg from 'pg';
 
+import type { TransactionStatus } from '../domain/script.ts';
 import { MessageReader, simpleQuery, Wire } from './wire.pg.ts';
 
 export interface ConnectOptions {
@@ -32,6 +33,13 @@ export interface Exchange {
   ended(isLost: boolean): void;
 }
 
+/** Hears what the server says by itself, between the exchanges of a session that is held; notifications at any time. */
+export interface Listener {
+  message(type: number, bytes: Buffer, from: number, to: number): void;
+  /** The connection is gone; an exchange that was under way has been told first. */
+  lost(): void;
+}
+
 const CONNECT_TIMEOUT_MS = 5_000;
 const CANCEL_TIMEOUT_MS = 2_000;
 const RESET_TIMEOUT_MS = 5_000;
@@ -41,7 +49,9 @@ const READ_BYTES = 65_536;
 const READY = 0x5a;
 const ERROR = 0x45;
 const PARAMETER_STATUS = 0x53;
+const NOTIFICATION = 0x41;
 const IDLE = 0x49;
+const IN_TRANSACTION = 0x54;
 
 const ROLLBACK = simpleQuery('ROLLBACK');
 const DISCARD_ALL = simpleQuery('DISCARD ALL');
@@ -156,7 +166,10 @@ export class Connection {
   readonly #stream: Duplex;
   readonly #signals: Signals;
   #exchange: Exchange | undefined;
+  #listener: Listener | undefined;
   #status = IDLE;
+  /** Signals that may not have reached the backend yet. */
+  #signaling: Promise<void> = Promise.resolve();
   #isOpen = true;
   #isCanceled = false;
   #isEnding = false;
@@ -185,6 +198,18 @@ export class Connection {
 
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** As of the last ReadyForQuery. */
+  get transactionStatus(): TransactionStatus {
+    if (this.#status === IDLE) return 'I';
+    return this.#status === IN_TRANSACTION ? 'T' : 'E';
+  }
+
+  /** Who hears what comes between exchanges. */
+  listen(listener: Listener): void {
+    this.#listener = listener;
+    if (!this.#isOpen) listener.lost();
   }
 
   /** The number of its backend in the server. */
@@ -220,7 +245,14 @@ export class Connection {
   async cancel(): Promise<void> {
     if (!this.#isOpen) return;
     this.#isCanceled = true;
-    await this.#signals.cancel();
+    const sent = this.#signals.cancel();
+    this.#signaling = Promise.all([this.#signaling, sent]).then(() => {});
+    await sent;
+  }
+
+  /** Resolves when no cancel is under way any more that could hit what is sent next. */
+  quiet(): Promise<void> {
+    return this.#signaling;
   }
 
   /**
@@ -289,6 +321,10 @@ export class Connection {
       else this.#resetStep();
       return undefined;
     }
+    if (this.#listener !== undefined && (exchange === undefined || type === NOTIFICATION)) {
+      this.#listener.message(type, bytes, from, to);
+      return undefined;
+    }
     if (exchange !== undefined) return exchange.message(type, bytes, from, to);
     if (type === ERROR) this.#hasResetFailed = true;
     return undefined;
@@ -313,6 +349,9 @@ export class Connection {
     this.#exchange = undefined;
     exchange?.ended(true);
     this.#endReset();
+    const listener = this.#listener;
+    this.#listener = undefined;
+    listener?.lost();
   }
 }
 

@@ -1,14 +1,14 @@
 /** A row that is too large to be held: its values pass through in pieces. */
-import type { Encoder, Pieces } from '../domain/encoder.ts';
+import type { Pieces } from '../domain/encoder.ts';
 import type { Output } from '../domain/output.ts';
+import type { RowForm } from '../domain/script.ts';
 
-const NULL = Buffer.from('null');
 const COUNT_BYTES = 2;
 const LENGTH_BYTES = 4;
 
 export class LargeRow {
   readonly #out: Output;
-  readonly #encoders: readonly Encoder[];
+  readonly #form: RowForm;
   #column = -1;
   #left = 0;
   #value: Pieces | undefined;
@@ -16,9 +16,9 @@ export class LargeRow {
   readonly #head = Buffer.alloc(LENGTH_BYTES);
   #headBytes = 0;
 
-  constructor(out: Output, encoders: readonly Encoder[]) {
+  constructor(out: Output, form: RowForm) {
     this.#out = out;
-    this.#encoders = encoders;
+    this.#form = form;
   }
 
   write(bytes: Buffer, from: number, to: number): void {
@@ -50,16 +50,22 @@ export class LargeRow {
     if (this.#headBytes < LENGTH_BYTES) return;
     this.#headBytes = 0;
     const length = this.#head.readInt32BE(0);
-    if (this.#column > 0) this.#out.byte(0x2c);
+    this.#separate();
     if (length < 0) {
-      this.#out.bytes(NULL, 0, NULL.length);
+      this.#out.bytes(this.#form.nothing, 0, this.#form.nothing.length);
       this.#column += 1;
       return;
     }
-    this.#value = this.#encoders[this.#column]?.pieces(this.#out);
+    this.#value = this.#form.encoders[this.#column]?.pieces(this.#out);
     this.#value?.begin();
     this.#left = length;
     if (length === 0) this.#endValue();
+  }
+
+  #separate(): void {
+    const prefix = this.#form.prefixes?.[this.#column];
+    if (prefix !== undefined) this.#out.bytes(prefix, 0, prefix.length);
+    else if (this.#column > 0) this.#out.byte(0x2c);
   }
 
   #endValue(): void {

@@ -1,17 +1,12 @@
 /** What the rows of a result look like: their description as JSON, and an encoder for each column. */
 import { binaryEncoder } from '../domain/binary.ts';
-import type { Encoder } from '../domain/encoder.ts';
 import { describeColumns } from '../domain/entries.ts';
 import type { Column } from '../domain/entries.ts';
 import type { Catalog } from '../domain/ports.ts';
+import type { RowShape } from '../domain/script.ts';
 import type { TypeShape } from '../domain/types.ts';
 import { builtInEncoder, encoderOf } from '../domain/types.ts';
 import { readColumns } from './messages.pg.ts';
-
-export interface RowShape {
-  readonly description: Buffer;
-  readonly encoders: readonly Encoder[];
-}
 
 const REMEMBERED_MAX = 1_000;
 const REMEMBERED_BYTES_MAX = 4_096;
@@ -50,6 +45,7 @@ const withoutComposites = (shapes: ReadonlyMap<number, TypeShape>): ReadonlyMap<
   new Map([...shapes].filter(([, { kind }]) => kind !== 'composite'));
 
 const shapeRows = (columns: readonly Column[], shapes: ReadonlyMap<number, TypeShape>): RowShape => ({
+  columns,
   description: describeColumns(columns),
   encoders: columns.map(({ oid, isBinary }) => (isBinary === true ? binaryEncoder(oid) : undefined) ?? encoderOf(oid, shapes)),
 });

@@ -1,34 +1,30 @@
-/** The work of one request on its connection: hears the server's messages and writes the answer's entries. */
+/** The work of one request on its connection: hears the server's messages and tells a script what they mean. */
 import { strict as assert } from 'node:assert';
 
 import { binaryEncoder } from '../domain/binary.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
 import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
-import { Entries, resultTooLarge } from '../domain/entries.ts';
-import { Output } from '../domain/output.ts';
-import type { Answer } from '../domain/ports.ts';
+import { resultTooLarge } from '../domain/entries.ts';
+import type { RowForm, RowShape, Script, TransactionStatus } from '../domain/script.ts';
 import type { SettingChange } from '../domain/statements.ts';
-import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
-import { createAnswer, Utf8Check } from './answer.fs.ts';
+import { isUtf8Name, unsupported } from '../domain/statements.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
 import { MessageType, readColumns, readError, sqlError, toNotice } from './messages.pg.ts';
-import type { RunnerLimits } from './query-runner.pg.ts';
-import type { DescribeRows, RowShape } from './row-shapes.pg.ts';
-import type { Spool } from './spool.fs.ts';
-import { openSpool, SpoolFull } from './spool.fs.ts';
+import type { DescribeRows } from './row-shapes.pg.ts';
 import { describeQuery, MessageReader, runParsed, sync } from './wire.pg.ts';
 
-export interface TaskOptions {
-  readonly limits: RunnerLimits;
+export interface StreamOptions {
+  readonly script: Script;
+  /** Most bytes of rows, descriptions and tags in one request. */
+  readonly resultBytes: number;
   readonly describeRows: DescribeRows;
   /** A transaction of the request may have types that only it can see. */
   readonly areTypesHidden?: boolean;
+  /** The session is the caller's until it ends: it is not reset behind the last statement. */
+  readonly isHeld?: boolean;
 }
 
-const NULL = Buffer.from('null');
-/** Once an answer is in a file, it goes there in pieces of this size. */
-const SPOOL_STEP_BYTES = 262_144;
 /** How long a canceled statement may take to end before its session is ended. */
 const CANCEL_GRACE_MS = 5_000;
 /** The same when nobody waits for its answer any more. */
@@ -41,22 +37,24 @@ const typesUnknown: SqlError = { message: 'could not look up the types of the re
 /** What the server says when it was asked to cancel a statement, and when to end a session. */
 const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
 
+const LATE_DETAIL = 'The statement had ended before it could be canceled; its effects are kept.';
+
 type Mode = 'simple' | 'extended' | 'probe' | 'setting';
 
-const NO_CHANGES: ReadonlyMap<number, SettingChange> = new Map();
-
-export class Task implements Exchange {
-  readonly #limits: RunnerLimits;
+export class Stream implements Exchange {
+  readonly #script: Script;
+  readonly #resultBytesMax: number;
   readonly #describeRows: DescribeRows;
   readonly #areTypesHidden: boolean;
-  readonly #out = new Output();
-  readonly #entries = new Entries(this.#out);
-  readonly #utf8 = new Utf8Check();
+  readonly #isHeld: boolean;
   #connection: Connection | undefined;
-  #spool: Spool | undefined;
-  /** Of rows as the server sent them, and of the rest of the answer as it is written. */
+  /** Of rows as the server sent them, and of the rest as it is written. */
   #resultBytes = 0;
-  #row: RowShape | undefined;
+  /** The statement's rows, once they are described: not told before there is one, or the end. */
+  #untold: RowShape | undefined;
+  #form: RowForm | undefined;
+  #rows = 0;
+  #isStarted = false;
   #largeRow: LargeRow | undefined;
   #cut: Buffer[] = [];
   #cutBytes = 0;
@@ -70,25 +68,25 @@ export class Task implements Exchange {
   #runParsed: ((binary: readonly boolean[]) => Buffer) | undefined;
   #probed: SqlError | undefined;
   #settingFailed: ((reason: string) => Notice) | undefined;
-  #changes: ReadonlyMap<number, SettingChange> = NO_CHANGES;
-  #completed = 0;
-  /** Where the settings of the statements in `#changes` may be put in. */
-  readonly #changeOffsets = new Map<number, number>();
   readonly #reported = new Map<string, string>();
 
-  /** No more entries follow. */
+  /** Nothing more of the request is told. */
   #isOver = false;
   #isAbandoned = false;
   /** Why the statement is being canceled. */
   #stop: SqlError | undefined;
   /** Its rows are of no use any more. */
   #isDiscarding = false;
+  /** The reading waits for the script. */
+  #isHalted = false;
   #grace: NodeJS.Timeout | undefined;
 
-  constructor({ limits, describeRows, areTypesHidden = false }: TaskOptions) {
-    this.#limits = limits;
+  constructor({ script, resultBytes, describeRows, areTypesHidden = false, isHeld = false }: StreamOptions) {
+    this.#script = script;
+    this.#resultBytesMax = resultBytes;
     this.#describeRows = describeRows;
     this.#areTypesHidden = areTypesHidden;
+    this.#isHeld = isHeld;
   }
 
   get isOver(): boolean {
@@ -99,21 +97,32 @@ export class Task implements Exchange {
     return this.#isAbandoned;
   }
 
+  /** The style of dates that the session has told of. */
+  get dateStyle(): string | undefined {
+    return this.#connection?.parameters.get('DateStyle');
+  }
+
+  get transactionStatus(): TransactionStatus {
+    return this.#connection?.transactionStatus ?? 'I';
+  }
+
   begin(connection: Connection): void {
     this.#connection = connection;
   }
 
   notice(notice: Notice): void {
-    this.#entries.notice(notice);
+    this.#script.notice(notice);
   }
 
   refuse(error: SqlError): void {
-    this.#entries.fail(error);
+    if (!this.#isStarted) this.#script.starting(false, false);
+    this.#untold = undefined;
+    this.#script.error(error);
     this.#isOver = true;
   }
 
   simple(bytes: Buffer, changes: ReadonlyMap<number, SettingChange>, isLast: boolean): Promise<void> {
-    this.#changes = changes;
+    this.#script.begin?.(changes);
     return this.#exchange(bytes, 'simple', isLast);
   }
 
@@ -127,11 +136,6 @@ export class Task implements Exchange {
     this.#runParsed = (binary) => runParsed(params, binary);
     const ended = this.#exchange(describeQuery(query), 'extended', isLast, false);
     return isLast ? ended : ended.then(() => this.#makeRoom());
-  }
-
-  /** The style of dates that the session has told of. */
-  get dateStyle(): string | undefined {
-    return this.#connection?.parameters.get('DateStyle');
   }
 
   /** Lets the server find the fault in a text, without running it; if it finds none, `own` is the error. */
@@ -150,10 +154,19 @@ export class Task implements Exchange {
     assert(this.#connection !== undefined);
     this.#mode = mode;
     this.#isLast = isLast;
+    this.#restart();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ended = resolve;
-    this.#connection.send(bytes, this, isLast && isWhole);
+    this.#connection.send(bytes, this, isLast && isWhole && !this.#isHeld);
     return promise;
+  }
+
+  /** The next statement begins. */
+  #restart(): void {
+    this.#isStarted = false;
+    this.#untold = undefined;
+    this.#form = undefined;
+    this.#rows = 0;
   }
 
   /** The second half of {@link described}: what was parsed runs, unless there is a reason not to. */
@@ -162,7 +175,7 @@ export class Task implements Exchange {
     if (run === undefined) return;
     this.#runParsed = undefined;
     if (this.#stop !== undefined && !this.isOver) this.refuse(this.#stop);
-    this.#connection?.proceed(this.isOver ? sync : run(binary), this.#isLast);
+    this.#connection?.proceed(this.isOver ? sync : run(binary), this.#isLast && !this.#isHeld);
   }
 
   message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined {
@@ -183,8 +196,9 @@ export class Task implements Exchange {
         this.#proceed([]);
         return undefined;
       case MessageType.notice:
-        if (!this.isOver) this.#entries.notice(toNotice(readError(bytes, from, to)));
-        return undefined;
+        if (this.isOver) return undefined;
+        this.#script.notice(toNotice(readError(bytes, from, to)));
+        return this.#makeRoom();
       case MessageType.parameterStatus: {
         const reader = new MessageReader(bytes, from, to);
         this.#reported.set(reader.text(), reader.text());
@@ -222,7 +236,10 @@ export class Task implements Exchange {
     this.#runParsed = undefined;
     const settings = [...this.#reported].map(([name, value]) => ({ name, value }));
     this.#reported.clear();
-    if (this.#mode === 'simple' && !this.#isAbandoned) this.#placeSettings(settings);
+    // In extended mode, those of a statement that succeeds are told with its completion.
+    const isToldApart = this.#mode !== 'setting' && (this.#mode !== 'extended' || this.#tag === undefined || this.isOver);
+    if (isToldApart && settings.length > 0 && !this.#isAbandoned && !isLost) this.#script.settings(settings);
+    if (isLost && this.#largeRow !== undefined) this.#cutLargeRow();
     if (!this.isOver) {
       if (isLost) this.refuse(this.#stop ?? { message: 'the connection to the server was lost', code: '08006' });
       else this.#settle(settings);
@@ -236,10 +253,9 @@ export class Task implements Exchange {
   #settle(settings: readonly ReportedSetting[]): void {
     if (this.#mode === 'probe' && this.#probed !== undefined) return this.refuse(this.#probed);
     if (this.#mode === 'extended' && this.#tag !== undefined) {
-      const start = this.#out.offset;
-      this.#entries.complete(this.#tag, settings);
+      const isTooLarge = this.#tellComplete(this.#tag, settings);
       this.#tag = undefined;
-      if (this.#count(this.#out.offset - start)) return this.refuse(resultTooLarge(this.#limits.resultBytes));
+      if (isTooLarge) return this.refuse(resultTooLarge(this.#resultBytesMax));
     }
     // What was to be canceled has ended by itself: only what is still to come is refused.
     if (this.#stop !== undefined && (this.#isDiscarding || !this.#isLast)) this.refuse(this.#stop);
@@ -254,34 +270,15 @@ export class Task implements Exchange {
     }
   }
 
-  /** In simple mode the server tells of all settings at the end; each goes to the last statement that may have changed it. */
-  #placeSettings(settings: readonly ReportedSetting[]): void {
-    if (this.#changeOffsets.size === 0) return;
-    const byOffset = new Map<number, ReportedSetting[]>();
-    for (const setting of settings) {
-      const at = this.#offsetOf(setting.name.toLowerCase());
-      if (at === undefined) continue;
-      const placed = byOffset.get(at);
-      if (placed === undefined) byOffset.set(at, [setting]);
-      else placed.push(setting);
-    }
-    for (const [at, placed] of byOffset) this.#entries.insertSettings(at, placed);
-    this.#changeOffsets.clear();
-  }
-
-  #offsetOf(name: string): number | undefined {
-    let own: number | undefined;
-    let any: number | undefined;
-    for (const [index, at] of this.#changeOffsets) {
-      const change = this.#changes.get(index);
-      if (change?.name === name) own = at;
-      else any = change?.name === undefined ? at : (any ?? at);
-    }
-    return own ?? any;
-  }
-
   #describe(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
+    if (this.#isStarted) {
+      if (this.#untold !== undefined) this.#tellColumns(this.#untold);
+      this.#script.continued(`SELECT ${this.#rows}`);
+      this.#restart();
+    }
+    this.#isStarted = true;
+    this.#script.starting(true, false);
     const described = this.#describeRows(bytes, from, to, this.#areTypesHidden);
     if (!(described instanceof Promise)) return this.#openRows(described);
     return described.then(
@@ -291,15 +288,21 @@ export class Task implements Exchange {
   }
 
   #openRows(shape: RowShape): Promise<void> | undefined {
-    this.#row = shape;
-    this.#entries.openRows(shape.description);
-    if (this.#count(shape.description.length)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
-    return this.#makeRoom();
+    this.#untold = shape;
+    if (this.#count(shape.description.length)) return this.#discard(resultTooLarge(this.#resultBytesMax));
+    return undefined;
+  }
+
+  #tellColumns(shape: RowShape): void {
+    this.#untold = undefined;
+    this.#form = this.#script.columns(shape);
   }
 
   #dataRow(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
-    if (this.#count(to - from)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+    if (this.#count(to - from)) return this.#discard(resultTooLarge(this.#resultBytesMax));
+    if (this.#untold !== undefined) this.#tellColumns(this.#untold);
+    this.#rows += 1;
     try {
       this.#writeRow(bytes, from);
     } catch (error) {
@@ -311,33 +314,42 @@ export class Task implements Exchange {
   /** Whether the result is now too large. */
   #count(length: number): boolean {
     this.#resultBytes += length;
-    return this.#resultBytes > this.#limits.resultBytes;
+    return this.#resultBytes > this.#resultBytesMax;
   }
 
   #writeRow(bytes: Buffer, from: number): void {
-    const out = this.#out;
-    const encoders = this.#row?.encoders ?? [];
-    this.#entries.openRow();
+    const { out } = this.#script;
+    const form = this.#form;
+    if (form === undefined) return;
+    const { encoders, prefixes, nothing } = form;
+    this.#script.openRow();
     let at = from + 2;
     for (let column = 0; column < encoders.length; column += 1) {
       const length = bytes.readInt32BE(at);
       at += 4;
-      if (column > 0) out.byte(0x2c);
-      if (length < 0) out.bytes(NULL, 0, NULL.length);
+      const prefix = prefixes?.[column];
+      if (prefix !== undefined) out.bytes(prefix, 0, prefix.length);
+      else if (column > 0) out.byte(0x2c);
+      if (length < 0) out.bytes(nothing, 0, nothing.length);
       else {
         encoders[column]?.value(out, bytes, at, at + length);
         at += length;
       }
     }
-    this.#entries.closeRow();
+    this.#script.closeRow();
   }
 
+  /** A row that was begun is written to its end, also if the statement is canceled meanwhile: half a row is of no form. */
   #dataRowPiece(bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
-    if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
+    if (this.isOver || this.#mode === 'setting') return undefined;
     if (this.#largeRow === undefined) {
-      if (this.#count(to - from + left)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
-      this.#entries.openRow();
-      this.#largeRow = new LargeRow(this.#out, this.#row?.encoders ?? []);
+      if (this.#isDiscarding) return undefined;
+      if (this.#count(to - from + left)) return this.#discard(resultTooLarge(this.#resultBytesMax));
+      if (this.#untold !== undefined) this.#tellColumns(this.#untold);
+      if (this.#form === undefined) return undefined;
+      this.#rows += 1;
+      this.#script.openRow();
+      this.#largeRow = new LargeRow(this.#script.out, this.#form);
     }
     try {
       this.#largeRow.write(bytes, from, to);
@@ -346,34 +358,46 @@ export class Task implements Exchange {
     }
     if (left === 0) {
       this.#largeRow = undefined;
-      this.#entries.closeRow();
+      this.#script.closeRow();
     }
     return this.#makeRoom();
   }
 
   #discardUnreadable(error: unknown): Promise<void> {
     if (!(error instanceof UnreadableValue)) throw error;
+    this.#cutLargeRow();
     return this.#discard({ message: `a value cannot be shown: ${error.message}`, code: '54000' });
+  }
+
+  #cutLargeRow(): void {
+    this.#largeRow = undefined;
+    this.#script.cutRow();
   }
 
   #complete(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#mode === 'setting' || this.#mode === 'probe') return undefined;
     if (this.#isDiscarding && this.#stop !== undefined) {
-      this.refuse({ ...this.#stop, detail: 'The statement had ended before it could be canceled; its effects are kept.' });
+      this.refuse({ ...this.#stop, detail: LATE_DETAIL });
       return undefined;
     }
     const tag = bytes.toString('utf8', from, to - 1);
     if (this.#mode === 'extended') {
       this.#tag = tag;
-      return undefined;
+      if (this.#untold !== undefined) this.#tellColumns(this.#untold);
+      return this.#makeRoom();
     }
-    const start = this.#out.offset;
-    const at = this.#entries.complete(tag);
-    const change = this.#changes.get(this.#completed);
-    if (change !== undefined) this.#changeOffsets.set(this.#completed, at);
-    this.#completed += 1;
-    if (this.#count(this.#out.offset - start)) return this.#discard(resultTooLarge(this.#limits.resultBytes));
+    if (this.#tellComplete(tag, [])) return this.#discard(resultTooLarge(this.#resultBytesMax));
     return this.#makeRoom();
+  }
+
+  /** Answers whether the result is now too large. */
+  #tellComplete(tag: string, settings: readonly ReportedSetting[]): boolean {
+    if (this.#untold !== undefined) this.#tellColumns(this.#untold);
+    const start = this.#script.out.offset;
+    if (!this.#isStarted) this.#script.starting(false, false);
+    this.#script.complete(this.#form === undefined ? tag : `SELECT ${this.#rows}`, settings);
+    this.#restart();
+    return this.#count(this.#script.out.offset - start);
   }
 
   #fail(bytes: Buffer, from: number, to: number): void {
@@ -381,7 +405,7 @@ export class Task implements Exchange {
     const error = readError(bytes, from, to);
     if (this.#mode === 'setting') {
       const notice = this.#settingFailed?.(error.message);
-      if (notice !== undefined) this.#entries.notice(notice);
+      if (notice !== undefined) this.#script.notice(notice);
       return;
     }
     this.#tag = undefined;
@@ -392,34 +416,33 @@ export class Task implements Exchange {
     this.refuse(isCanceled && this.#stop !== undefined ? this.#stop : sqlError(error));
   }
 
-  /** Keeps at most what may be kept in memory; the rest goes to a file, and the server waits while the disk is behind. */
   #makeRoom(): Promise<void> | undefined {
-    const limit = this.#spool === undefined ? this.#limits.spoolBytes : SPOOL_STEP_BYTES;
-    return this.#out.heldBytes > limit ? this.#writeToSpool() : undefined;
+    const behind = this.#script.flush();
+    if (behind === undefined) return undefined;
+    this.#isHalted = true;
+    if (this.#stop !== undefined || this.#isAbandoned) this.#release();
+    return this.#untilFlushed(behind);
   }
 
-  async #writeToSpool(): Promise<void> {
-    const at = this.#out.takenBytes;
-    const chunks = this.#out.take();
-    this.#utf8.add(chunks);
-    try {
-      this.#spool ??= await openSpool(this.#limits.spoolFolder, this.#limits.spoolSpace);
-      await this.#spool.write(at, chunks);
-      this.#out.recycle(chunks);
-    } catch (error) {
-      // Entries before the one that fails may be among them.
-      this.#out.putBack(chunks);
-      await this.#discard(spoolError(error));
-    }
+  async #untilFlushed(behind: Promise<SqlError | undefined>): Promise<void> {
+    const error = await behind;
+    this.#isHalted = false;
+    if (error !== undefined) await this.#discard(error);
   }
 
-  /** The rows so far are taken back, and the statement is canceled; its error will be `error`. */
+  /** A reader who is behind does not keep a canceled statement from ending: what it has not taken is left out. */
+  #release(): void {
+    if (!this.#isHalted || this.#script.release === undefined) return;
+    if (this.#largeRow !== undefined && !this.#isAbandoned) return;
+    this.#isDiscarding = true;
+    this.#script.release();
+  }
+
+  /** The rest of the rows is left out, and the statement is canceled; its error will be `error`. */
   #discard(error: SqlError): Promise<void> {
     this.#stop = error;
     this.#isDiscarding = true;
-    this.#largeRow = undefined;
-    this.#entries.dropRows();
-    this.#utf8.restart();
+    if (this.#largeRow !== undefined) this.#cutLargeRow();
     if (this.#ended !== undefined) return this.#cancel();
     // Nothing runs: there is nothing but the error to come.
     if (!this.isOver) this.refuse(error);
@@ -446,42 +469,7 @@ export class Task implements Exchange {
     if (connection === undefined || this.#ended === undefined) return;
     clearTimeout(this.#grace);
     this.#grace = setTimeout(() => void connection.terminate(), this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
+    this.#release();
     await connection.cancel();
   }
-
-  async finish(): Promise<Answer> {
-    this.#entries.finish();
-    const held = this.#out.held();
-    this.#utf8.add(held);
-    const spool = this.#spool;
-    if (this.#utf8.isValid) {
-      return createAnswer({ held, heldFrom: this.#out.takenBytes, insertions: this.#entries.insertions, spool });
-    }
-    await this.dispose();
-    return unreadableAnswer();
-  }
-
-  async dispose(): Promise<void> {
-    await this.#spool?.[Symbol.asyncDispose]();
-    this.#spool = undefined;
-  }
-}
-
-/** Bytes that are no UTF-8 come from a database without an encoding, or a session that was switched to another. */
-function unreadableAnswer(): Answer {
-  const out = new Output();
-  const entries = new Entries(out);
-  entries.fail({ ...invalidText('in the result'), detail: 'Statements may have been completed.' });
-  entries.finish();
-  return createAnswer({ held: out.held(), heldFrom: 0, insertions: [], spool: undefined });
-}
-
-function spoolError(error: unknown): SqlError {
-  if (error instanceof SpoolFull) {
-    return { message: 'could not keep the result: large results of others take all the room there is for them', code: '53400' };
-  }
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'ENOSPC' || code === 'EDQUOT'
-    ? { message: 'could not keep the result: no space left on the disk of the service', code: '53100' }
-    : { message: 'could not keep the result: the disk of the service failed', code: '58030' };
 }

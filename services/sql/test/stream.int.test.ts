@@ -1,13 +1,14 @@
-/** What a task does with what the grammar never lets through. */
+/** What a stream does with what the grammar never lets through, and when it is stopped. */
 import { tmpdir } from 'node:os';
 import pg from 'pg';
 import { describe, expect, vi } from 'vitest';
 
 import type { Catalog } from '../src/domain/ports.ts';
+import { AnswerScript } from '../src/stores/answer-script.fs.ts';
 import { openConnection } from '../src/stores/connection.pg.ts';
 import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
-import { Task } from '../src/stores/task.pg.ts';
+import { Stream } from '../src/stores/stream.pg.ts';
 import { extendedQuery, simpleQuery } from '../src/stores/wire.pg.ts';
 import { sqlTest as test } from './sql-test.ts';
 
@@ -20,6 +21,11 @@ const limits = {
   spoolFolder: tmpdir(),
   spoolSpace: createSpoolSpace(MIB),
 };
+
+function begin(known: Catalog): { readonly stream: Stream; readonly script: AnswerScript } {
+  const script = new AnswerScript(limits);
+  return { script, stream: new Stream({ script, resultBytes: limits.resultBytes, describeRows: createDescribeRows(known) }) };
+}
 
 /** The copy protocol has no end that this API could wait for: without this, the request would hang. */
 test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy task_t from stdin; select 2'])(
@@ -35,11 +41,11 @@ test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy
         statementTimeoutMs: 10_000,
         runaway: () => {},
       });
-      const task = new Task({ limits, describeRows: createDescribeRows(catalog) });
-      task.begin(connection);
-      await (bytes[0] === 0x51 ? task.simple(bytes, new Map(), true) : task.extended(bytes, true));
-      expect(task.isOver).toBe(true);
-      const answer = await task.finish();
+      const { stream, script } = begin(catalog);
+      stream.begin(connection);
+      await (bytes[0] === 0x51 ? stream.simple(bytes, new Map(), true) : stream.extended(bytes, true));
+      expect(stream.isOver).toBe(true);
+      const answer = await script.finish();
       expect(answer.whole?.toString()).toMatch(/"error":\{"message":"(unsupported via this API: COPY|cannot insert multiple)/);
       connection.destroy();
       expect(await connection.clean()).toBe(false);
@@ -56,10 +62,10 @@ test('a result whose types cannot be looked up is an error, never another kind o
     statementTimeoutMs: 10_000,
     runaway: () => {},
   });
-  const task = new Task({ limits, describeRows: createDescribeRows(silent) });
-  task.begin(connection);
-  await task.simple(simpleQuery('create type task_ct as (a int); select row(1)::task_ct'), new Map(), true);
-  const answer = await task.finish();
+  const { stream, script } = begin(silent);
+  stream.begin(connection);
+  await stream.simple(simpleQuery('create type task_ct as (a int); select row(1)::task_ct'), new Map(), true);
+  const answer = await script.finish();
   expect(answer.whole?.toString()).toContain('"error":{"message":"could not look up the types of the result","code":"58000"');
   expect(answer.whole?.toString()).not.toContain('"rows"');
   connection.destroy();
@@ -76,12 +82,12 @@ describe('a query that is asked for its columns first', () => {
       statementTimeoutMs: 10_000,
       runaway: () => {},
     });
-    const task = new Task({ limits, describeRows: createDescribeRows(catalog) });
-    task.begin(connection);
-    const ended = task.described("select pg_advisory_lock(4242), set_config('a.b', 'c', false)", [], true);
-    task.stop(canceled);
+    const { stream, script } = begin(catalog);
+    stream.begin(connection);
+    const ended = stream.described("select pg_advisory_lock(4242), set_config('a.b', 'c', false)", [], true);
+    stream.stop(canceled);
     await ended;
-    const answer = await task.finish();
+    const answer = await script.finish();
     expect(JSON.parse(answer.whole?.toString() ?? '')).toEqual({ results: [{ error: canceled, notices: [] }] });
     // It was canceled, so it is not used again; but it has come to its end.
     expect(await connection.clean()).toBe(false);
@@ -100,9 +106,9 @@ describe('a query that is asked for its columns first', () => {
     const locker = new pg.Client({ connectionString: database.url });
     await locker.connect();
     await locker.query('begin; lock table task_locked');
-    const task = new Task({ limits, describeRows: createDescribeRows(catalog) });
-    task.begin(connection);
-    const ended = task.described('select * from task_locked', [], true);
+    const { stream, script } = begin(catalog);
+    stream.begin(connection);
+    const ended = stream.described('select * from task_locked', [], true);
     await vi.waitUntil(
       async () => {
         const { rowCount } = await database.query(
@@ -112,9 +118,9 @@ describe('a query that is asked for its columns first', () => {
       },
       { timeout: 5_000, interval: 20 },
     );
-    task.stop(canceled);
+    stream.stop(canceled);
     await ended;
-    const answer = await task.finish();
+    const answer = await script.finish();
     expect(JSON.parse(answer.whole?.toString() ?? '')).toEqual({ results: [{ error: canceled, notices: [] }] });
     await locker.end();
     connection.destroy();
