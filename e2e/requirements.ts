@@ -74,6 +74,31 @@ export const requirements = [
     behaviour: 'Servers that are named are used, and an ephemeral start leaves nothing in them',
     source: 'README.md',
   },
+  {
+    id: 'drivers:script',
+    behaviour: 'Unmodified edge drivers create, read, change and fail through the edge as `pg` does over TCP',
+    source: 'README.md',
+  },
+  {
+    id: 'drivers:types',
+    behaviour: 'Each driver reads values of every built-in type as over TCP',
+    source: 'README.md',
+  },
+  {
+    id: 'drivers:transactions',
+    behaviour: 'Transactions of drivers have the isolation they ask for, and many at once lose nothing',
+    source: 'README.md',
+  },
+  {
+    id: 'drivers:session',
+    behaviour: 'A connection of a driver over WebSocket is a session: cursors, prepared statements, LISTEN, notices',
+    source: 'README.md',
+  },
+  {
+    id: 'drivers:identity',
+    behaviour: 'In the place of the password goes a password or an API key; a wrong one is told as PostgreSQL tells it',
+    source: 'ARCHITECTURE.md, Identity',
+  },
   { id: 'start:restarts', behaviour: 'A service or server that dies is started again', source: 'README.md' },
 ] as const satisfies readonly Requirement[];
 

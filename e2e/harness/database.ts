@@ -1,0 +1,23 @@
+/** The database itself, past every door: to set things up, and to see what is so. */
+import pg from 'pg';
+
+import type { Mesh } from './mesh.ts';
+
+/** Runs SQL as a superuser and answers its rows, or those of the last of several statements. */
+export async function query<Row extends object>(mesh: Mesh, text: string, values?: readonly unknown[]): Promise<readonly Row[]> {
+  const client = new pg.Client({ connectionString: mesh.databaseUrl, application_name: 'e2e' });
+  await client.connect();
+  try {
+    const answer = await (values === undefined ? client.query(text) : client.query(text, [...values]));
+    const results = Array.isArray(answer) ? (answer as pg.QueryResult[]) : [answer];
+    return (results.at(-1)?.rows ?? []) as Row[];
+  } finally {
+    await client.end();
+  }
+}
+
+/** The connection string that a driver is given: the edge in the place of the server, who it is in the place of the login. */
+export function doorUrl(mesh: Mesh, user: string, secret: string, origin: string = mesh.edges[0]): string {
+  const { host } = new URL(origin);
+  return `postgresql://${encodeURIComponent(user)}:${encodeURIComponent(secret)}@${host}/app`;
+}
