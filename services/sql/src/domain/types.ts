@@ -91,6 +91,11 @@ const arrays: readonly (readonly [number, number])[] = [
 ];
 for (const [oid, element] of arrays) define(array(builtIn.get(element) ?? text), oid);
 
+const elements = new Map(arrays);
+
+/** The element of an array that is built in. */
+export const builtInElement = (oid: number): number | undefined => elements.get(oid);
+
 /** Types with a name that this table knows, for tests and for the cache of the catalog. */
 export const builtInEncoder = (oid: number): Encoder | undefined => builtIn.get(oid);
 

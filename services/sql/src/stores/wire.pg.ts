@@ -221,9 +221,10 @@ export const simpleQuery = (text: string): Buffer => {
 };
 
 export const sync = message('S', []);
+/** What has been answered so far comes at once. */
+export const flush = message('H', []);
 /** Parse of one query, and a question for its columns; what is answered comes at once. */
-export const describeQuery = (text: string): Buffer =>
-  Buffer.concat([parse(text), message('D', [Buffer.from('S\0')]), message('H', [])]);
+export const describeQuery = (text: string): Buffer => Buffer.concat([parse(text), message('D', [Buffer.from('S\0')]), flush]);
 const describePortal = message('D', [Buffer.from('P\0')]);
 const execute = message('E', [Buffer.from('\0\0\0\0\0')]);
 
@@ -234,11 +235,17 @@ export const PARAMETERS_MAX = 65_535;
 
 /** Parse, Bind, Describe, Execute and Sync of one query with its parameters as text. */
 export const extendedQuery = (text: string, parameters: readonly (string | null)[]): Buffer =>
-  Buffer.concat([parse(text), ...runParts(parameters, [])]);
+  Buffer.concat([...pipelinedQuery(text, parameters), sync]);
+
+/** The same without its Sync: others may follow, and the first that fails has the rest of the group skipped. */
+export const pipelinedQuery = (text: string, parameters: readonly (string | null)[]): Buffer[] => [
+  parse(text),
+  ...runParts(parameters, []),
+];
 
 /** What follows on {@link describeQuery}; `binary` says of each column whether it is to come in binary form. */
 export const runParsed = (parameters: readonly (string | null)[], binary: readonly boolean[]): Buffer =>
-  Buffer.concat(runParts(parameters, binary));
+  Buffer.concat([...runParts(parameters, binary), sync]);
 
 function runParts(parameters: readonly (string | null)[], binary: readonly boolean[]): Buffer[] {
   const values = parameters.flatMap((value) => {
@@ -248,5 +255,5 @@ function runParts(parameters: readonly (string | null)[], binary: readonly boole
   });
   const formats = binary.includes(true) ? binary.map((isBinary) => int16(isBinary ? 1 : 0)) : [];
   const bind = message('B', [NUL, NUL, int16(0), int16(parameters.length), ...values, int16(formats.length), ...formats]);
-  return [bind, describePortal, execute, sync];
+  return [bind, describePortal, execute];
 }

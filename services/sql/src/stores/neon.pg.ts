@@ -1,0 +1,143 @@
+/** Runs requests of the Neon driver's protocol, each in a session of the caller's own login. */
+import type { SqlError } from '../domain/entries.ts';
+import type { Census, Occupation } from '../domain/inspections.ts';
+import type { NeonError, NeonOutcome, NeonRequest, NeonRun, NeonRunner } from '../domain/neon.ts';
+import { copyRefused, endsTransaction, mayBeCopy, transactionEndRefused } from '../domain/neon.ts';
+import { QUERIES_MAX, tooManyQueries } from '../domain/plan.ts';
+import type { Asker, Caller, Catalog, Grammar } from '../domain/ports.ts';
+import { textFault } from '../domain/statements.ts';
+import type { DescribeNeonRows } from './neon-rows.pg.ts';
+import { createDescribeNeonRows } from './neon-rows.pg.ts';
+import type { NeonLimits } from './neon-task.pg.ts';
+import { NeonTask, toNeonError } from './neon-task.pg.ts';
+import { maybeRevokedError, revokedError, timeoutError } from './query-runner.pg.ts';
+import type { Session, Sessions } from './sessions.pg.ts';
+import { parametersFault } from './steps.pg.ts';
+
+export interface NeonOptions {
+  readonly sessions: Pick<Sessions, 'open'>;
+  readonly grammar: Grammar;
+  readonly catalog: Catalog;
+  readonly limits: NeonLimits;
+}
+
+export interface CancelableNeonRunner extends NeonRunner {
+  /** Cancels what runs for a principal; with a token, only what came with that token. */
+  revoke(principalId: string, tokenId: string | undefined): void;
+  /** Revocations may have been missed: cancels everything that runs. */
+  revokeAll(): void;
+  census: Census;
+}
+
+export function createNeonRunner(options: NeonOptions): CancelableNeonRunner {
+  const running = new Set<RunningBatch>();
+  const describeRows = createDescribeNeonRows(options.catalog);
+  return {
+    run(caller, request): NeonRun {
+      const batch = new RunningBatch(caller, request, { ...options, describeRows });
+      running.add(batch);
+      const outcome = batch.run().finally(() => running.delete(batch));
+      return { outcome, abandon: () => batch.abandon() };
+    },
+    revoke(principalId, tokenId) {
+      for (const batch of running) batch.revoke(principalId, tokenId);
+    },
+    revokeAll() {
+      for (const batch of running) batch.stop(maybeRevokedError);
+    },
+    census: () => [...running].map((batch) => batch.occupation()),
+  };
+}
+
+class RunningBatch {
+  readonly #caller: Caller;
+  readonly #request: NeonRequest;
+  readonly #options: NeonOptions;
+  readonly #task: NeonTask;
+  readonly #abandoned = Promise.withResolvers<void>();
+  readonly #since = performance.now();
+  #isAbandoned = false;
+
+  constructor(caller: Caller, request: NeonRequest, options: NeonOptions & { readonly describeRows: DescribeNeonRows }) {
+    this.#caller = caller;
+    this.#request = request;
+    this.#options = options;
+    this.#task = new NeonTask(request, options);
+  }
+
+  occupation(): Occupation {
+    const { id, dbRole } = this.#caller.principal;
+    return { principalId: id, role: dbRole, forMs: Math.round(performance.now() - this.#since) };
+  }
+
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.#abandoned.resolve();
+    this.#task.abandon();
+  }
+
+  revoke(principalId: string, tokenId: string | undefined): void {
+    const { principal } = this.#caller;
+    if (principal.id !== principalId || (tokenId !== undefined && tokenId !== principal.tokenId)) return;
+    this.stop(revokedError);
+  }
+
+  stop(error: SqlError): void {
+    this.#task.stop(toNeonError(error));
+  }
+
+  async run(): Promise<NeonOutcome> {
+    const task = this.#task;
+    const fault = this.#fault() ?? (await this.#copyFault());
+    if (fault !== undefined) task.refuse(fault);
+    try {
+      if (!task.isOver) await this.#runInSession();
+    } catch (error) {
+      await task.dispose();
+      throw error;
+    }
+    return task.finish();
+  }
+
+  async #runInSession(): Promise<void> {
+    const task = this.#task;
+    const session: Session = await this.#options.sessions.open(this.#caller, this.#abandoned.promise);
+    if (session.kind === 'refused') return task.refuse({ ...toNeonError(session.error), severity: 'FATAL' });
+    const { connection, giveBack } = session.lease;
+    const deadline = setTimeout(() => this.stop(timeoutError), this.#options.limits.requestMs);
+    try {
+      if (!task.isOver) await task.run(connection);
+    } finally {
+      clearTimeout(deadline);
+      const cleaned = connection.clean();
+      giveBack(cleaned);
+      // Whoever hears the answer may ask again at once, and is to find no lock or name of this request.
+      await cleaned.catch(() => false);
+    }
+  }
+
+  /** What can be seen without the server. */
+  #fault(): NeonError | undefined {
+    const { queries, batch } = this.#request;
+    if (queries.length > QUERIES_MAX) return toNeonError(tooManyQueries(queries.length));
+    for (const { query, params } of queries) {
+      const fault = textFault(query) ?? parametersFault(params);
+      if (fault !== undefined) return toNeonError(fault);
+      if (batch !== undefined && endsTransaction(query)) return transactionEndRefused;
+    }
+    return undefined;
+  }
+
+  /** Only the grammar can tell a COPY of the client's from one of a file, which is a matter of rights. */
+  async #copyFault(): Promise<NeonError | undefined> {
+    const asker: Asker = { principalId: this.#caller.principal.id, spentMs: 0, isGone: () => this.#isAbandoned };
+    for (const { query } of this.#request.queries) {
+      if (!mayBeCopy(query)) continue;
+      const verdict = await this.#options.grammar.judge(query, asker);
+      // What the grammar does not know is the server's to refuse.
+      if (verdict.kind === 'unjudged') return toNeonError(verdict.error);
+      if (verdict.kind === 'statements' && verdict.forbidden !== undefined) return copyRefused;
+    }
+    return undefined;
+  }
+}
