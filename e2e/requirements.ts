@@ -75,6 +75,22 @@ export const requirements = [
     source: 'README.md',
   },
   {
+    id: 'socket:login',
+    behaviour: 'A WebSocket says who it is in its first message or by a live cookie, and is refused with 1002 otherwise',
+    source: 'reference A 5.1',
+  },
+  { id: 'socket:origin', behaviour: 'A cookie from a foreign page opens no WebSocket', source: 'imm-078, imm-110' },
+  {
+    id: 'socket:requests',
+    behaviour: 'Requests of a WebSocket run in order in one session, and each ends with one ReadyForQuery',
+    source: 'reference A 5.4',
+  },
+  {
+    id: 'socket:revoked',
+    behaviour: 'Open sockets end with 4401 within two seconds when what opened them is revoked, at every edge',
+    source: 'ARCHITECTURE.md, Identity',
+  },
+  {
     id: 'drivers:script',
     behaviour: 'Unmodified edge drivers create, read, change and fail through the edge as `pg` does over TCP',
     source: 'README.md',
