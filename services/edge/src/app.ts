@@ -2,7 +2,10 @@
 import { isFailure } from '@postern/contracts/failure';
 import type { ServiceName } from '@postern/contracts/mesh';
 import { ANNOUNCE_EXPIRY_MS } from '@postern/contracts/mesh';
-import type { Agent, IncomingMessage, ServerResponse } from 'node:http';
+import type { Agent, IncomingMessage } from 'node:http';
+import { ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 
@@ -10,8 +13,10 @@ import { createCorsRules } from './domain/cors.ts';
 import { cookieName } from './domain/credentials.ts';
 import { createIdentify } from './domain/identity.ts';
 import type { Listener } from './domain/listeners.ts';
-import { createAssertionMemory, createIdentityMemory } from './domain/memory.ts';
-import type { Clock, Credentials, Logins, Mint, Revocation, TokenVerifier, Upstream } from './domain/ports.ts';
+import { asksForWebSocket } from './domain/handshake.ts';
+import { createAssertionMemory, createIdentityMemory, createRevocationWatches } from './domain/memory.ts';
+import type { Clock, Credentials, Logins, Mint, Revocation, TokenVerifier, Tunnels, Upstream } from './domain/ports.ts';
+import { createRate } from './domain/rate.ts';
 import { createReplicas } from './domain/replicas.ts';
 import type { Replicas } from './domain/replicas.ts';
 import { createMatcher } from './domain/routes.ts';
@@ -20,16 +25,27 @@ import { remember } from './http/exchange.ts';
 import { canHold, forward } from './http/forward.ts';
 import { createGate } from './http/gate.ts';
 import { createLocal } from './http/local.ts';
+import { endSoon } from './http/connection.ts';
+import type { ListenerHandler, ListenerState } from './http/listen.ts';
 import { createObserve } from './http/observe.ts';
+import type { Cancel } from './http/postgres-socket.ts';
+import { createPostgresSocket } from './http/postgres-socket.ts';
 import { routeTable } from './http/route-table.ts';
 import type { Build } from './http/routes/home.ts';
 import { createReadiness } from './http/readiness.ts';
+import type { SocketLimits } from './http/sockets.ts';
+import { createSockets } from './http/sockets.ts';
+import { sqlSocket } from './http/sql-socket.ts';
 
 export interface AppOptions {
   readonly credentials: Credentials;
   readonly logins: Logins;
   readonly mint: Mint;
   readonly upstream: Upstream;
+  readonly tunnels: Tunnels<Duplex>;
+  readonly socketLimits: SocketLimits;
+  /** Tells the mesh that somebody asks to cancel what runs in a session. */
+  readonly cancel: (key: Cancel) => void;
   /** Connections of streamed bodies. */
   readonly agent: Agent;
   readonly verifierFor: (listener: Listener) => TokenVerifier | undefined;
@@ -53,14 +69,15 @@ export interface App {
   whenReady(signal: AbortSignal): Promise<void>;
   /** Nobody waits for readiness any longer. */
   drain(): void;
-  entrance(listener: Listener, isDraining: () => boolean): Handle;
+  entrance(listener: Listener, state: ListenerState): ListenerHandler;
 }
-
-export type Handle = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
 
 /** An answer of auth or session is remembered this long; revocations are heard sooner. */
 const IDENTITY_MS = 5_000;
 const REMEMBERED_MAX = 10_000;
+
+/** Requests to cancel show no credentials: a client that guesses keys gets no further than this. */
+const CANCELS = { burst: 40, perSecond: 20, max: 10_000 };
 
 /** SQL can be served when all of these can. */
 const NEEDED: readonly ServiceName[] = ['auth', 'session', 'sql'];
@@ -70,11 +87,13 @@ export function createApp(options: AppOptions): App {
   const identities = createIdentityMemory({ clock, ttlMs: IDENTITY_MS, max: REMEMBERED_MAX });
   const mint = forgettingMint(options.mint, (revocation) => forget(revocation));
   const assertions = createAssertionMemory(mint, { clock, max: REMEMBERED_MAX });
+  const watches = createRevocationWatches();
   const replicas = createReplicas(clock, ANNOUNCE_EXPIRY_MS);
   const readiness = createReadiness(() => isBusUp() && NEEDED.every((service) => replicas.hasReady(service)));
   const forget = (revocation: Revocation): void => {
     identities.forget(revocation);
     assertions.forget(revocation);
+    watches.hear(revocation);
   };
   const forwarding = { upstream, replicas, assertions, stallMs: options.stallMs };
   const local = createLocal({
@@ -86,15 +105,36 @@ export function createApp(options: AppOptions): App {
     uploads: { replicas, assertions, agent, stallMs: options.stallMs },
     log,
   });
+  const observe = createObserve(metrics, log);
+  const identify = createIdentify(options.credentials, identities);
+  const mayCancel = createRate({ clock, ...CANCELS });
+  const sockets = createSockets({
+    protocols: {
+      sql: sqlSocket,
+      postgres: createPostgresSocket((key, { client }) => {
+        if (mayCancel(client)) options.cancel(key);
+      }),
+    },
+    identify,
+    assertions,
+    watches,
+    replicas,
+    tunnels: options.tunnels,
+    limits: options.socketLimits,
+    observe,
+    log,
+  });
   const gate = createGate({
     cors: createCorsRules(options.corsOrigins),
-    identify: createIdentify(options.credentials, identities),
+    identify,
     replicas,
     isBusUp,
-    observe: createObserve(metrics, log),
+    observe,
     log,
     serve(exchange) {
-      const target = exchange.route?.target;
+      const { route, upgrade } = exchange;
+      if (route?.socket !== undefined && upgrade !== undefined) return sockets.take(exchange, upgrade, route, route.socket);
+      const target = route?.target;
       if (target !== undefined && 'service' in target && canHold(exchange)) {
         return forward(exchange, target.service, forwarding);
       }
@@ -113,21 +153,45 @@ export function createApp(options: AppOptions): App {
     forgetAll() {
       identities.clear();
       assertions.clear();
+      watches.missed();
     },
     isReady: readiness.isReady,
     whenReady: readiness.whenReady,
     drain: readiness.drain,
-    entrance(listener, isDraining) {
+    entrance(listener, state) {
       const entrance: Entrance = {
         listener,
         match: createMatcher(routeTable, listener),
         cookieName: cookieName(listener.tls),
         verifier: listener.kind === 'Oidc' ? options.verifierFor(listener) : undefined,
-        isDraining,
+        ...state,
       };
-      return (request, response, expectsContinue) => gate(entrance, request, response, expectsContinue);
+      return {
+        request: (request, response, expectsContinue) => gate(entrance, { request, response, expectsContinue }),
+        takesUpgrade: (request) => isForSocket(entrance, request),
+        upgrade: (request, socket, head) =>
+          gate(entrance, { request, response: responseOn(request, socket), upgrade: { socket, head } }),
+        drainSockets: (deadlineMs) => sockets.drain(entrance, deadlineMs),
+      };
     },
   };
+}
+
+/** Whether the path is one that takes connections over; everything else about the request the gate judges. */
+function isForSocket({ match }: Entrance, { method = '', url = '', headers }: IncomingMessage): boolean {
+  if (!asksForWebSocket(headers.upgrade)) return false;
+  const matched = match(method, url.split('?', 1)[0] ?? '');
+  return matched.kind === 'route' && matched.route.socket !== undefined;
+}
+
+/** An upgrade that is refused is answered like any request; its connection ends with the answer. */
+function responseOn(request: IncomingMessage, socket: Duplex): ServerResponse {
+  const response = new ServerResponse(request);
+  socket.on('error', () => {});
+  if (!(socket instanceof Socket)) throw new TypeError('an upgrade comes over a socket');
+  response.assignSocket(socket);
+  response.once('finish', () => endSoon(socket));
+  return response;
 }
 
 /** Auth signs no more for whom it has ended: what is remembered of them is older than that, and the news was not heard. */

@@ -73,6 +73,12 @@ export const settings = {
     count.default(256),
     'Connections to one replica; further requests wait',
   ),
+  socketsWaitingMax: setting(
+    'EDGE_SOCKETS_WAITING_MAX',
+    count.default(2_000),
+    'Sockets per listener whose clients have not yet said who they are; one more is refused',
+  ),
+  socketsWaitingPerClientMax: setting('EDGE_SOCKETS_WAITING_PER_CLIENT_MAX', count.default(256), 'The like per client address'),
   headMs: setting('EDGE_HEAD_TIMEOUT_MS', count.default(10_000), 'Longest time for the head of a request to arrive'),
   requestMs: setting(
     'EDGE_REQUEST_TIMEOUT_MS',

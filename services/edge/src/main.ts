@@ -1,9 +1,11 @@
 import { authService } from '@postern/contracts/auth';
+import { cancelRequested } from '@postern/contracts/edge';
 import { ANNOUNCE_INTERVAL_MS } from '@postern/contracts/mesh';
 import { sessionService } from '@postern/contracts/session';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
 import { connectBus, isConnected } from '@postern/rpc/connect';
+import { emit } from '@postern/rpc/events';
 import { serveOps } from '@postern/service-kit/ops';
 import { ConfigMistake, runService } from '@postern/service-kit/run';
 import { Agent } from 'node:http';
@@ -14,6 +16,7 @@ import { createIssuers } from './clients/issuer.ts';
 import { renewOnChange } from './clients/key-pair.ts';
 import { hearMesh } from './clients/mesh.ts';
 import { writePorts } from './clients/ports-file.ts';
+import { createTunnels } from './clients/tunnels.ts';
 import { createUpstream } from './clients/upstream.ts';
 import { keyPairOf, readListeners, readVersion, refine, settings } from './config.ts';
 import { openListeners } from './http/listeners.ts';
@@ -37,6 +40,9 @@ await runService(
       logins: createLogins(session),
       mint: createMint(auth),
       upstream: scope.use(createUpstream({ socketsMax, waitingMax: 1_024, connectMs: 1_000, idleMs: 30_000 })),
+      tunnels: scope.use(createTunnels({ connectMs: 1_000, answerMs: 30_000 })),
+      socketLimits: { authMs: 10_000, perListener: config.socketsWaitingMax, perClient: config.socketsWaitingPerClientMax },
+      cancel: (key) => emit(bus, cancelRequested, key),
       agent: scope.adopt(new Agent({ keepAlive: true, maxSockets: socketsMax, timeout: 30_000 }), (open) => open.destroy()),
       verifierFor: createIssuers(config, log),
       corsOrigins: config.corsOrigins,
@@ -55,7 +61,9 @@ await runService(
     // Every replica says each second that it is there: doors that open before that is heard would answer 503.
     await app.whenReady(AbortSignal.timeout(1.5 * ANNOUNCE_INTERVAL_MS));
     const { connectionsMax, headMs, requestMs, drainNoticeMs } = config;
-    const limits = { connectionsMax, headMs, requestMs, drainNoticeMs };
+    // The process ends at its own deadline; the last words of sockets are said before.
+    const socketDrainMs = Math.max(0, config.drainTimeoutMs - drainNoticeMs - 2_000);
+    const limits = { connectionsMax, headMs, requestMs, drainNoticeMs, socketDrainMs };
     const open = scope.use(await openListeners(app, document.listeners, { keyPair: keyPairOf(config), log, ...limits }));
     scope.use(renewOnChange(config, log, () => keyPairOf(config), open.renew));
     log.info({ listeners: open.origins }, 'listening');

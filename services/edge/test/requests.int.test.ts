@@ -89,7 +89,6 @@ test('identity is the same over HTTP/1.0, over an upgrade and over CONNECT: ours
     forged,
   ];
   expect(await statusOf(world, rawRequest('GET /api/sql HTTP/1.1', upgrade))).toBe(404);
-  expect(await statusOf(world, rawRequest('GET /api/experimental/sql HTTP/1.1', [AUTHORIZATION, ...upgrade]))).toBe(404);
   expect(await statusOf(world, rawRequest('GET /../api/sql HTTP/1.1', upgrade))).toBe(400);
   expect(await statusOf(world, rawRequest('CONNECT edge:80 HTTP/1.1', [forged]))).toBe(400);
   expect(world.sql.arrived.length).toBe(before);

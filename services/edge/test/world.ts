@@ -2,6 +2,7 @@
 import type { NatsConnection } from '@nats-io/transport-node';
 import type { Principal } from '@postern/contracts/common';
 import { authService, credentialRevoked } from '@postern/contracts/auth';
+import { cancelRequested } from '@postern/contracts/edge';
 import type { PublicKey } from '@postern/contracts/auth';
 import { sessionRevoked, sessionService } from '@postern/contracts/session';
 import type { ServiceName } from '@postern/contracts/mesh';
@@ -23,10 +24,12 @@ import { createApp } from '../src/app.ts';
 import { createCredentials, createLogins, createMint } from '../src/clients/identity.ts';
 import { createIssuers } from '../src/clients/issuer.ts';
 import { hearMesh } from '../src/clients/mesh.ts';
+import { createTunnels } from '../src/clients/tunnels.ts';
 import { createUpstream } from '../src/clients/upstream.ts';
 import { parseListeners } from '../src/domain/listeners.ts';
 import type { KeyPair } from '../src/domain/ports.ts';
 import { openListeners } from '../src/http/listeners.ts';
+import type { SocketLimits } from '../src/http/sockets.ts';
 import { openCanary } from './canary.ts';
 import type { Canary } from './canary.ts';
 
@@ -67,6 +70,8 @@ export interface WorldOptions {
   readonly socketsMax?: number;
   readonly stallMs?: number;
   readonly waitingMax?: number;
+  readonly socketLimits?: Partial<SocketLimits>;
+  readonly socketDrainMs?: number;
   readonly headMs?: number;
   readonly requestMs?: number;
   readonly identityClock?: { nowMs(): number };
@@ -207,6 +212,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     logins: createLogins(session),
     mint: createMint(authClient),
     upstream: scope.use(createUpstream({ socketsMax, waitingMax, connectMs: 1_000, idleMs: 30_000 })),
+    tunnels: scope.use(createTunnels({ connectMs: 1_000, answerMs: 5_000 })),
+    socketLimits: { authMs: 10_000, perListener: 100, perClient: 100, ...options.socketLimits },
+    cancel: (key) => emit(buses.edge, cancelRequested, key),
     agent: scope.adopt(new Agent({ keepAlive: true }), (open) => open.destroy()),
     verifierFor: issuers,
     corsOrigins: options.corsOrigins ?? [],
@@ -224,6 +232,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     headMs: options.headMs ?? 10_000,
     requestMs: options.requestMs ?? 120_000,
     drainNoticeMs: options.drainNoticeMs ?? 0,
+    socketDrainMs: options.socketDrainMs ?? 5_000,
     log,
   });
   await eventually(() => app.isReady());

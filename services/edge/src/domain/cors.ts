@@ -38,10 +38,25 @@ const PREFLIGHT: Headers = [
   ['access-control-max-age', '3600'],
 ];
 
-export function preflightHeaders(rules: CorsRules, origin: string): Headers {
+/** What Neon's driver sends, from pages of any site. */
+const NEON_PREFLIGHT: Headers = [
+  ['access-control-allow-methods', 'POST, OPTIONS'],
+  [
+    'access-control-allow-headers',
+    'authorization,content-type,neon-connection-string,neon-raw-text-output,neon-array-mode,neon-batch-isolation-level,neon-batch-read-only,neon-batch-deferrable',
+  ],
+  ['access-control-max-age', '86400'],
+];
+
+export function preflightHeaders(rules: CorsRules, origin: string, dialect?: 'neon'): Headers {
   const own = corsHeaders(rules, origin);
-  return rules.allows(origin) ? [...own, ...PREFLIGHT] : own;
+  if (!rules.allows(origin)) return own;
+  return [...own, ...(dialect === 'neon' ? NEON_PREFLIGHT : PREFLIGHT)];
 }
+
+/** A host that no name server has a say in, so that no page of another site can come to be at it (DNS rebinding). */
+export const isFixedHost = (host: string): boolean =>
+  /^(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i.test(host);
 
 /**
  * Whether a request that a cookie vouches for comes from a page of another site. Credentials in a header are shown on

@@ -3,7 +3,13 @@ import type { Head } from './head.ts';
 
 export type Credentials =
   | { readonly kind: 'none' }
-  | { readonly kind: 'basic'; readonly user: string; readonly password: string }
+  | {
+      readonly kind: 'basic';
+      readonly user: string;
+      readonly password: string;
+      /** Whether a token of the issuer may stand in the place of the password, where there is no other place for it. */
+      readonly mayBeToken?: boolean;
+    }
   | { readonly kind: 'bearer'; readonly token: string };
 
 const NONE: Credentials = { kind: 'none' };
@@ -36,6 +42,11 @@ const API_KEY = /^pst_[A-Za-z0-9_-]{1,32}_[A-Za-z0-9_-]{43}$/;
 
 /** Whether a bearer token or a password has the form of an API key. */
 export const isApiKey = (text: string): boolean => API_KEY.test(text);
+
+const COMPACT_JWS = /^eyJ[\w-]*\.[\w-]+\.[\w-]+$/;
+
+/** Whether a password has the form of a signed token (a JSON header in base64url begins like that). */
+export const looksLikeToken = (text: string): boolean => COMPACT_JWS.test(text);
 
 export const cookieName = (tls: boolean): string => (tls ? '__Host-postern_session' : 'postern_session');
 

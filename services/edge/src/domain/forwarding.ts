@@ -40,6 +40,8 @@ export interface Attached {
   readonly requestId: string;
   readonly assertion: string;
   readonly deadlineMs: number;
+  /** The database that was asked for, where the protocol names one. */
+  readonly database?: string | undefined;
 }
 
 export type HeaderPairs = [name: string, value: string][];
@@ -52,6 +54,7 @@ export function forwardedHeaders(head: Head, attached: Attached, also: readonly 
     ['x-postern-principal', attached.assertion],
     ['x-deadline-ms', String(attached.deadlineMs)],
   ];
+  if (attached.database !== undefined) pairs.push(['x-postern-database', encodeURIComponent(attached.database)]);
   for (const names of [REQUEST_HEADERS, also]) {
     for (const name of names) {
       const value = head.get(name);

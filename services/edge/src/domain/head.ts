@@ -23,6 +23,9 @@ const SINGLE: ReadonlySet<string> = new Set([
   'x-request-id',
   'x-materialize-user',
   'x-postern-user',
+  'sec-websocket-key',
+  'sec-websocket-version',
+  'neon-connection-string',
 ]);
 
 /** What a client may name in `Connection`; naming another header would have it removed on the way. */

@@ -1,7 +1,8 @@
 /** Who a request is by: the one order of decisions for every route, kind and credential. */
 import type { Principal } from '@postern/contracts/common';
 
-import { isApiKey, readCredentials, readSessionCookie, readTrustedUser } from './credentials.ts';
+import type { Credentials as ShownCredentials, SessionCookie, TrustedUser } from './credentials.ts';
+import { isApiKey, looksLikeToken, readCredentials, readSessionCookie, readTrustedUser } from './credentials.ts';
 import type { Head } from './head.ts';
 import type { AuthenticatorKind } from './listeners.ts';
 import type { IdentityMemory } from './memory.ts';
@@ -17,15 +18,35 @@ const DEFAULT_USER = 'anonymous_http_user';
 export interface Claim {
   readonly call: Call;
   readonly kind: AuthenticatorKind;
-  readonly head: Head;
+  readonly shown: Shown;
   readonly client: string;
+  readonly policy: RolePolicy | undefined;
+  /** Of the listener, if it is of kind Oidc and has an issuer. */
+  readonly verifier: TokenVerifier | undefined;
+}
+
+/** What somebody shows of themselves, in the head of a request or in the first words of a socket. */
+export interface Shown {
+  readonly credentials: ShownCredentials;
+  readonly cookie: SessionCookie;
+  readonly trusted: TrustedUser;
+}
+
+interface Layers {
+  readonly kind: AuthenticatorKind;
   readonly cookieName: string;
   /** Whether the route has the layer. */
   readonly trustedHeader: boolean;
   readonly cookie: boolean;
-  readonly policy: RolePolicy | undefined;
-  /** Of the listener, if it is of kind Oidc and has an issuer. */
-  readonly verifier: TokenVerifier | undefined;
+}
+
+/** What the head shows, by the layers that the route has; a cookie counts where there are logins, a trusted header where not. */
+export function readShown(head: Head, { kind, cookieName, trustedHeader, cookie }: Layers): Shown {
+  return {
+    credentials: readCredentials(head.get('authorization')),
+    cookie: cookie && kind !== 'None' ? readSessionCookie(head, cookieName) : { kind: 'none' },
+    trusted: trustedHeader && kind === 'None' ? readTrustedUser(head) : { kind: 'none' },
+  };
 }
 
 export type Identity =
@@ -33,6 +54,8 @@ export type Identity =
   /** There was nothing to check: the one denial that may be answered with a challenge. */
   | { readonly kind: 'missing' }
   | { readonly kind: 'denied'; readonly reason: string }
+  /** The cookie's session is over: denied, whatever else. */
+  | { readonly kind: 'expired' }
   | { readonly kind: 'locked'; readonly retryAfterSeconds: number }
   | { readonly kind: 'repeatedCookie' };
 
@@ -45,11 +68,9 @@ const MISSING: Identity = { kind: 'missing' };
 /** The name a None listener believes; no question is needed to know it, nor to judge it by the policy. */
 export type Believed = { readonly kind: 'name'; readonly name: string } | { readonly kind: 'denied'; readonly reason: string };
 
-export function believe({ head, trustedHeader, policy }: Pick<Claim, 'head' | 'trustedHeader' | 'policy'>): Believed {
+export function believe({ shown: { credentials, trusted }, policy }: Pick<Claim, 'shown' | 'policy'>): Believed {
   const denied = { kind: 'denied', reason: 'unauthorized' } as const;
-  const trusted = trustedHeader ? readTrustedUser(head) : { kind: 'none' as const };
   if (trusted.kind === 'refused') return denied;
-  const credentials = readCredentials(head.get('authorization'));
   const believed = credentials.kind === 'basic' ? credentials.user : DEFAULT_USER;
   const name = trusted.kind === 'user' ? trusted.name : believed;
   return name !== '' && Buffer.byteLength(name) <= 63 && admits(policy, name) ? { kind: 'name', name } : denied;
@@ -60,7 +81,7 @@ interface Question {
   readonly key: string;
   readonly by: 'header' | 'cookie';
   ask(call: Call): Promise<Verdict>;
-  /** The owner that is named beside an API key; empty if none is. */
+  /** The owner that is named beside an API key or a token; empty if none is. */
   readonly owner?: string;
 }
 
@@ -82,11 +103,12 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     };
   };
 
-  const askToken = (token: string, verifier: TokenVerifier | undefined): Question | Identity => {
+  const askToken = (token: string, verifier: TokenVerifier | undefined, owner = ''): Question | Identity => {
     if (verifier === undefined) return { kind: 'denied', reason: OIDC_REASONS.unconfigured };
     return {
       key: tupleKey('token', ...verifier.rules, token),
       by: 'header',
+      owner,
       async ask(call) {
         const checked = await verifier.verify(token);
         return checked.kind === 'refused' ? checked : ask.admitExternal(checked.identity, call);
@@ -94,8 +116,7 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
     };
   };
 
-  const askCookie = ({ cookie, head, cookieName }: Claim): Question | Identity => {
-    const found = cookie ? readSessionCookie(head, cookieName) : { kind: 'none' as const };
+  const askCookie = (found: SessionCookie): Question | Identity => {
     if (found.kind === 'repeated') return { kind: 'repeatedCookie' };
     if (found.kind === 'none') return MISSING;
     const { token } = found;
@@ -108,11 +129,13 @@ export function createIdentify(ask: Credentials, memory: IdentityMemory): Identi
       if (believed.kind === 'denied') return believed;
       return { key: tupleKey('trusted', believed.name), by: 'header', ask: (call) => ask.trust(believed.name, call) };
     }
-    const credentials = readCredentials(claim.head.get('authorization'));
+    const { credentials, cookie } = claim.shown;
     switch (credentials.kind) {
       case 'none':
-        return askCookie(claim);
+        return askCookie(cookie);
       case 'basic':
+        if (credentials.mayBeToken === true && claim.verifier !== undefined && looksLikeToken(credentials.password))
+          return credentials.user === '' ? DENIED : askToken(credentials.password, claim.verifier, credentials.user);
         return askBasic(credentials.user, credentials.password, claim.client);
       case 'bearer':
         if (isApiKey(credentials.token)) return askApiKey(credentials.token, '');
@@ -142,7 +165,7 @@ function conclude(verdict: Verdict, { by, owner = '' }: Question, policy: RolePo
     case 'refused':
       return verdict.reason === undefined ? DENIED : { kind: 'denied', reason: verdict.reason };
     case 'expired':
-      return DENIED;
+      return verdict;
     case 'unknown':
       // A cookie of a session that was ended is as good as none; one that expired is told so.
       return MISSING;

@@ -90,6 +90,68 @@ export function createIdentityMemory({ clock, ttlMs, max }: MemoryOptions): Iden
   };
 }
 
+/** Hears what ends while something that takes time is done for somebody. */
+export interface RevocationWatch extends Disposable {
+  /** Whether this principal may have ended since the watch began, or since `forget`. */
+  concerns(principal: Principal): boolean;
+  forget(): void;
+  /** Called at most once, when what is heard concerns this principal. */
+  onceConcerned(principal: Principal, act: () => void): void;
+}
+
+export interface RevocationWatches {
+  begin(): RevocationWatch;
+  hear(revocation: Revocation): void;
+  /** News may have been missed: everybody may have ended. */
+  missed(): void;
+}
+
+export function createRevocationWatches(): RevocationWatches {
+  interface Open {
+    readonly heard: Revocation[];
+    hasMissed: boolean;
+    told: (() => void) | undefined;
+  }
+  const open = new Set<Open>();
+  const tell = (): void => {
+    for (const { told } of open) told?.();
+  };
+  return {
+    begin() {
+      const watch: Open = { heard: [], hasMissed: false, told: undefined };
+      open.add(watch);
+      const isConcerned = (principal: Principal): boolean =>
+        watch.hasMissed || watch.heard.some((revocation) => concerns(revocation, principal));
+      return {
+        concerns: isConcerned,
+        forget() {
+          watch.heard.length = 0;
+          watch.hasMissed = false;
+        },
+        onceConcerned(principal, act) {
+          watch.told = () => {
+            if (!isConcerned(principal)) return;
+            watch.told = undefined;
+            act();
+          };
+        },
+        [Symbol.dispose]: () => void open.delete(watch),
+      };
+    },
+    hear(revocation) {
+      for (const watch of open) {
+        if (watch.heard.length < NEWS_MAX) watch.heard.push(revocation);
+        else watch.hasMissed = true;
+      }
+      tell();
+    },
+    missed() {
+      for (const watch of open) watch.hasMissed = true;
+      tell();
+    },
+  };
+}
+
 export interface AssertionMemory {
   /** A signed form that is still good for the while a request needs. */
   assertionFor(principal: Principal, audience: Audience, call: Call): string | Promise<string>;

@@ -138,3 +138,24 @@ export interface KeyPair {
   readonly cert: string;
   readonly key: string;
 }
+
+/** An upgrade to ask a replica's inner door for. */
+export interface TunnelRequest {
+  /** `http://host:port`. */
+  readonly origin: string;
+  /** Path and query. */
+  readonly target: string;
+  readonly headers: readonly (readonly [name: string, value: string])[];
+}
+
+export type TunnelOutcome<Stream> =
+  /** `head` came behind the handshake. */
+  | { readonly kind: 'open'; readonly stream: Stream; readonly head: Buffer }
+  | { readonly kind: 'refused'; readonly status: number; readonly body: string }
+  /** There was no answer; `isReached` if the replica may have seen the request. */
+  | { readonly kind: 'broken'; readonly isReached: boolean };
+
+/** Upgraded connections to inner doors: one for each socket, never shared. */
+export interface Tunnels<Stream> {
+  open(wanted: TunnelRequest): Promise<TunnelOutcome<Stream>>;
+}

@@ -24,7 +24,8 @@ export interface Route {
   readonly deadlineMs: number;
   /** Whether a 401 for missing credentials invites a browser to ask for them. */
   readonly challenge: boolean;
-  readonly cors: 'configured' | 'none';
+  /** `any`: every origin, but on a None listener, which has no other way to tell. */
+  readonly cors: 'configured' | 'any' | 'none';
   /** Whether a None listener believes the trusted header here. */
   readonly trustedHeader: boolean;
   /** Whether the login cookie counts here, on listeners that have logins. */
@@ -36,7 +37,13 @@ export interface Route {
   readonly answerHeaders?: readonly string[];
   /** Where the name of the replica is found that holds what is asked for. */
   readonly affinity?: Affinity;
+  /** What is spoken on the connection that the route takes over; its first words say who it is. */
+  readonly socket?: SocketKind;
+  /** `neon`: credentials and errors as Neon's driver has them, and pages of any site; the cookie never counts. */
+  readonly dialect?: 'neon';
 }
+
+export type SocketKind = 'sql' | 'postgres';
 
 /** A parameter of the path, or a header. Its value begins with `<replicaId>.`. */
 export type Affinity = { readonly param: number } | { readonly header: string };

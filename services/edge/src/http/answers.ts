@@ -1,17 +1,19 @@
 /** How the edge's own answers are written; the only place where a failure becomes a status. */
 import { authErrors } from '@postern/contracts/auth';
 import { edgeErrors } from '@postern/contracts/edge';
-import { Failure, isFailure } from '@postern/contracts/failure';
+import { commonErrors, Failure, isFailure } from '@postern/contracts/failure';
 import { sessionErrors } from '@postern/contracts/session';
 import type { Presented } from '@postern/service-kit/problem';
 import { presentProblem } from '@postern/service-kit/problem';
 import type { Logger } from 'pino';
 
 import type { Headers } from '../domain/cors.ts';
+import { passwordFailed } from '../domain/startup.ts';
 import { endConnection } from './connection.ts';
 import type { Exchange } from './exchange.ts';
 
 const table = { ...authErrors, ...sessionErrors, ...edgeErrors };
+const titles = new Map(Object.entries({ ...commonErrors, ...table }).map(([code, { title }]) => [code, title]));
 
 export const presentFailure = (failure: Failure, requestId?: string): Presented => presentProblem(failure, table, requestId);
 
@@ -35,7 +37,7 @@ export const text = (status: number, body: string, headers: Headers = []): Answe
 export function commonHeaders(exchange: Exchange, close: boolean): string[] {
   const flat = ['x-request-id', exchange.requestId, 'x-content-type-options', 'nosniff'];
   for (const [name, value] of exchange.always) flat.push(name, value);
-  if (close || exchange.entrance.isDraining()) {
+  if (close || exchange.upgrade !== undefined || exchange.entrance.isDraining()) {
     flat.push('connection', 'close');
     endConnection(exchange);
   }
@@ -51,7 +53,7 @@ export function send(exchange: Exchange, { status, headers = [], body = '', clos
   const { request, response } = exchange;
   if (response.headersSent || response.destroyed) return void response.destroy();
   // A client that was not told to go on may send its next request where its body would have been.
-  const unread = !request.complete && (exchange.expectsContinue || !isSmall(exchange));
+  const unread = exchange.upgrade === undefined && !request.complete && (exchange.expectsContinue || !isSmall(exchange));
   const flat = commonHeaders(exchange, close || unread);
   for (const [name, value] of headers) flat.push(name, value);
   flat.push('content-length', String(Buffer.byteLength(body)));
@@ -96,8 +98,30 @@ export function sendFailure(exchange: Exchange, failure: Failure, extra: Headers
     const { status: tooLarge, title } = edgeErrors.BODY_TOO_LARGE;
     return send(exchange, { ...text(tooLarge, title, extra), close });
   }
+  if (exchange.route?.dialect === 'neon') return sendNeonFailure(exchange, failure, extra, close);
   const { status, headers, body } = presentFailure(failure, exchange.requestId);
   send(exchange, { status, headers: [...Object.entries(headers), ...extra], body, close });
+}
+
+/** Neon's driver shows the message of a 400, and the whole body of any other status. */
+function sendNeonFailure(exchange: Exchange, failure: Failure, extra: Headers, close: boolean): void {
+  const { status, headers } = presentFailure(failure, exchange.requestId);
+  const message = failure.detail ?? titles.get(failure.code) ?? commonErrors.INTERNAL.title;
+  const own = Object.entries(headers).filter(([name]) => name !== 'content-type');
+  send(exchange, { ...neonBody(status, { message }), headers: [JSON_TYPE, ...own, ...extra], close });
+}
+
+const JSON_TYPE = ['content-type', 'application/json'] as const;
+
+const neonBody = (status: number, body: Readonly<Record<string, string>>): Answer => ({ status, body: JSON.stringify(body) });
+
+/** A denial, in the words of the route's protocol. */
+export function sendDenial(exchange: Exchange, reason: string, headers: Headers = []): void {
+  const { route, connection } = exchange;
+  if (route?.dialect !== 'neon') return send(exchange, text(401, reason, headers));
+  const message = passwordFailed(connection?.user ?? '');
+  const answer = neonBody(401, { message, code: '28P01', severity: 'FATAL' });
+  send(exchange, { ...answer, headers: [JSON_TYPE, ['cache-control', 'no-store'], ...headers] });
 }
 
 /**
@@ -107,7 +131,7 @@ export function sendFailure(exchange: Exchange, failure: Failure, extra: Headers
 export function sendError(exchange: Exchange, error: unknown, log: Logger): void {
   const failure = isFailure(error) ? error : new Failure('INTERNAL', { cause: error });
   if (failure.code === 'INTERNAL') log.error({ err: failure.cause ?? failure, requestId: exchange.requestId }, 'request failed');
-  if (failure.code === 'ASSERTION_INVALID') return send(exchange, text(401, 'unauthorized'));
+  if (failure.code === 'ASSERTION_INVALID') return sendDenial(exchange, 'unauthorized');
   const isAway = failure.code === 'TIMEOUT' || failure.code === 'UNAVAILABLE';
   sendFailure(exchange, isAway ? new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }) : failure);
 }

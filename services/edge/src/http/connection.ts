@@ -1,6 +1,7 @@
 /** Connections that end with an answer: what a client sends behind it is never looked at (imm-009). */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 
 import type { Exchange } from './exchange.ts';
 
@@ -16,3 +17,15 @@ export const hasEnded = ({ socket }: IncomingMessage): boolean => ends.has(socke
 
 /** Whether the answer of an earlier request has meanwhile ended the connection. */
 export const isTooLate = ({ request: { socket }, order }: Exchange): boolean => (ends.get(socket) ?? Infinity) < order;
+
+const LINGER_MS = 1_000;
+
+/** Writes the last words and ends the connection. What is still coming is thrown away, so that they are not lost to a reset. */
+export function endSoon(socket: Duplex, words?: string | Buffer): void {
+  socket.on('error', () => {});
+  if (words === undefined) socket.end();
+  else socket.end(words);
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
+}

@@ -87,7 +87,13 @@ function createAttempts(errand: Errand, { replicas, upstream, stallMs }: Forward
   const next = (): void => {
     const taken = replicas.take(service, tried, preferred);
     if (taken === undefined) return fail(new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }));
-    const attached = { host: taken.host, requestId, assertion, deadlineMs: route.deadlineMs };
+    const attached = {
+      host: taken.host,
+      requestId,
+      assertion,
+      deadlineMs: route.deadlineMs,
+      database: exchange.connection?.database,
+    };
     const relay = createRelay(exchange, {
       pause: () => sending.pause(),
       resume: () => sending.resume(),

@@ -4,19 +4,22 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 
 import type { CorsRules } from '../domain/cors.ts';
-import { corsHeaders, isForeign, preflightHeaders } from '../domain/cors.ts';
+import { readConnectionString } from '../domain/connection-string.ts';
+import { corsHeaders, createCorsRules, isFixedHost, isForeign, preflightHeaders } from '../domain/cors.ts';
+import { asksForWebSocket, readHandshake, WEBSOCKET_VERSION } from '../domain/handshake.ts';
 import { promisedBytes, readHead } from '../domain/head.ts';
-import type { Identify } from '../domain/identity.ts';
-import { believe } from '../domain/identity.ts';
+import type { Claim, Identify } from '../domain/identity.ts';
+import { believe, readShown } from '../domain/identity.ts';
 import type { Replicas } from '../domain/replicas.ts';
+import type { RolePolicy } from '../domain/role-policy.ts';
 import type { Route } from '../domain/routes.ts';
 import { policyOf } from '../domain/routes.ts';
 import { readTarget } from '../domain/targets.ts';
-import { send, sendError, sendFailure, text } from './answers.ts';
+import { send, sendDenial, sendError, sendFailure, text } from './answers.ts';
 import { clientOf, requestIdOf } from './client.ts';
 import { hasEnded, isTooLate } from './connection.ts';
-import type { Entrance, Exchange } from './exchange.ts';
-import { callOf } from './exchange.ts';
+import type { Entrance, Exchange, Upgrade } from './exchange.ts';
+import { callOf, NOBODY_SHOWN } from './exchange.ts';
 import type { Observe } from './observe.ts';
 
 export interface GateOptions {
@@ -31,7 +34,15 @@ export interface GateOptions {
   readonly serve: (exchange: Exchange) => Promise<void> | void;
 }
 
-export type Gate = (entrance: Entrance, request: IncomingMessage, response: ServerResponse, expectsContinue?: boolean) => void;
+export interface Arrival {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly expectsContinue?: boolean;
+  /** The connection, if the request may take it over. */
+  readonly upgrade?: Omit<Upgrade, 'key'>;
+}
+
+export type Gate = (entrance: Entrance, arrival: Arrival) => void;
 
 /** A 401 of these asks a browser for a name and password. */
 const CHALLENGE = [['www-authenticate', 'Basic realm=Postern']] as const;
@@ -41,10 +52,11 @@ const ignore = (): void => {};
 export function createGate(options: GateOptions): Gate {
   const { observe, serve, log } = options;
   let order = 0;
-  return (entrance, request, response, expectsContinue = false) => {
-    if (hasEnded(request)) return;
+  return (entrance, arrival) => {
+    const { request, response } = arrival;
+    if (hasEnded(request)) return void arrival.upgrade?.socket.destroy();
     order += 1;
-    const exchange = openExchange({ entrance, request, response, order, expectsContinue });
+    const exchange = openExchange(entrance, arrival, order);
     // A client that leaves in the middle of its body is told nothing; `close` says the rest.
     request.on('error', ignore);
     response.on('error', ignore);
@@ -67,18 +79,21 @@ export function createGate(options: GateOptions): Gate {
   };
 }
 
-function openExchange({
-  entrance,
-  request,
-  response,
-  order,
-  expectsContinue,
-}: Pick<Exchange, 'entrance' | 'request' | 'response' | 'order' | 'expectsContinue'>): Exchange {
+function openExchange(
+  entrance: Entrance,
+  { request, response, expectsContinue = false, upgrade }: Arrival,
+  order: number,
+): Exchange {
+  const key = request.headers['sec-websocket-key'] ?? '';
   const exchange: Exchange = {
     entrance,
     request,
     response,
     order,
+    upgrade: upgrade === undefined ? undefined : { ...upgrade, key },
+    shown: NOBODY_SHOWN,
+    connection: undefined,
+    tally: undefined,
     requestId: requestIdOf(entrance, request),
     startedAtMs: performance.now(),
     head: new Map(),
@@ -111,30 +126,54 @@ function readRequest(exchange: Exchange, { cors }: GateOptions): boolean {
   if (target.kind === 'malformed') return refuse(exchange, new Failure('TARGET_MALFORMED', { detail: target.reason }));
   exchange.target = target.path + target.query;
   const match = entrance.match(request.method ?? '', target.path);
-  if (match.kind === 'none' || asksForWebSocket(exchange)) return turnAway(exchange, new Failure('ROUTE_NOT_FOUND'));
+  const isSocket = match.kind !== 'none' && match.route.socket !== undefined;
+  if (match.kind === 'none' || (!isSocket && asksForWebSocket(read.head.get('upgrade'))))
+    return turnAway(exchange, new Failure('ROUTE_NOT_FOUND'));
   exchange.route = match.route;
-  if (match.route.cors === 'configured') {
+  if (match.route.cors !== 'none') {
+    const rules = rulesOf(exchange, match.route, cors);
     const origin = read.head.get('origin');
     if (origin !== undefined && request.method === 'OPTIONS') {
-      exchange.always = preflightHeaders(cors, origin);
+      exchange.always = preflightHeaders(rules, origin, match.route.dialect);
       send(exchange, { status: 200 });
       return false;
     }
-    exchange.always = corsHeaders(cors, origin);
+    exchange.always = corsHeaders(rules, origin);
   }
   if (match.kind === 'otherMethod') {
     sendFailure(exchange, new Failure('METHOD_NOT_ALLOWED'), [['allow', match.allow.join(', ')]]);
     return false;
   }
   exchange.params = match.params;
+  if (isSocket) return readUpgrade(exchange);
   if ((promisedBytes(read.head) ?? 0) > match.route.bodyBytesMax) return turnAway(exchange, new Failure('BODY_TOO_LARGE'));
   return true;
 }
 
-/** No route takes an upgrade to WebSocket yet; upgrades to other protocols are ignored, as RFC 9110 7.8 allows. */
-function asksForWebSocket({ head }: Exchange): boolean {
-  const upgrade = head.get('upgrade');
-  return upgrade !== undefined && upgrade.toLowerCase().includes('websocket');
+/** Of the route: a None listener cannot tell a page from a person, so that there only pages count that were named. */
+const rulesOf = ({ entrance }: Exchange, { cors }: Route, configured: CorsRules): CorsRules =>
+  cors === 'any' && entrance.listener.kind !== 'None' ? ANY_ORIGIN : configured;
+
+const ANY_ORIGIN = createCorsRules(['*']);
+
+const WEBSOCKET_OFFER = [
+  ['upgrade', 'websocket'],
+  ['sec-websocket-version', WEBSOCKET_VERSION],
+] as const;
+
+/** Upgrades to other protocols are ignored, as RFC 9110 7.8 allows. */
+function readUpgrade(exchange: Exchange): boolean {
+  const { request, head, upgrade } = exchange;
+  const handshake = readHandshake(request.method, request.httpVersion, head);
+  if (handshake.kind === 'upgradeRequired') {
+    sendFailure(exchange, new Failure('UPGRADE_REQUIRED'), WEBSOCKET_OFFER);
+    return false;
+  }
+  if (handshake.kind === 'malformed') return refuse(exchange, new Failure('HANDSHAKE_MALFORMED', { detail: handshake.reason }));
+  if (upgrade === undefined) {
+    return refuse(exchange, new Failure('HANDSHAKE_MALFORMED', { detail: 'another request is under way on the connection' }));
+  }
+  return true;
 }
 
 /** The connection may be out of step with its client. */
@@ -154,25 +193,18 @@ async function admit(exchange: Exchange, options: GateOptions): Promise<boolean>
   const route = exchange.route;
   if (route === undefined || route.auth !== 'principal') return route !== undefined;
   const policy = policyOf(route, listener);
+  exchange.shown = readShown(head, { ...route, kind: listener.kind, cookieName: entrance.cookieName });
+  if (route.dialect === 'neon') readNeon(exchange);
   if (listener.kind === 'None' && !needsPrincipal(route)) {
-    const believed = believe({ head, trustedHeader: route.trustedHeader, policy });
+    const believed = believe({ shown: exchange.shown, policy });
     if (believed.kind === 'denied') send(exchange, text(401, believed.reason));
     return believed.kind === 'name';
   }
   if (!isServed(route, options)) {
     throw new Failure('UNAVAILABLE', { retryAfterSeconds: 1 });
   }
-  const identity = await options.identify({
-    call: callOf(exchange),
-    kind: listener.kind,
-    head,
-    client: exchange.client,
-    cookieName: entrance.cookieName,
-    trustedHeader: route.trustedHeader && listener.kind === 'None',
-    cookie: route.cookie && listener.kind !== 'None',
-    policy,
-    verifier: entrance.verifier,
-  });
+  if (route.socket !== undefined) return admitSocket(exchange, route, options);
+  const identity = await options.identify(claimOf(exchange, policy));
   switch (identity.kind) {
     case 'principal':
       exchange.principal = identity.principal;
@@ -180,15 +212,18 @@ async function admit(exchange: Exchange, options: GateOptions): Promise<boolean>
       if (isForeignPage(exchange, route, options)) throw new Failure('ORIGIN_REFUSED');
       return true;
     case 'missing':
-      send(exchange, text(401, 'unauthorized', route.challenge ? CHALLENGE : []));
+      sendDenial(exchange, 'unauthorized', route.challenge ? CHALLENGE : []);
       return false;
     case 'denied':
-      send(exchange, text(401, identity.reason));
+      sendDenial(exchange, identity.reason);
+      return false;
+    case 'expired':
+      sendDenial(exchange, 'unauthorized');
       return false;
     case 'locked':
       throw new Failure('TOO_MANY_ATTEMPTS', { retryAfterSeconds: identity.retryAfterSeconds });
     case 'repeatedCookie':
-      throw new Failure('HEADER_MALFORMED', { detail: 'the session cookie is there twice' });
+      throw repeatedCookie();
   }
 }
 
@@ -205,13 +240,71 @@ function isServed({ target }: Route, { isBusUp, replicas }: GateOptions): boolea
   );
 }
 
+const claimOf = (exchange: Exchange, policy: RolePolicy | undefined): Claim => ({
+  call: callOf(exchange),
+  kind: exchange.entrance.listener.kind,
+  shown: exchange.shown,
+  client: exchange.client,
+  policy,
+  verifier: exchange.entrance.verifier,
+});
+
+/** Credentials and database of the connection string, which goes no further. A bearer token beside it says who it is. */
+function readNeon(exchange: Exchange): void {
+  const { head, shown } = exchange;
+  const text = head.get('neon-connection-string');
+  if (text === undefined) throw new Failure('CONNECTION_STRING_MISSING');
+  const read = readConnectionString(text);
+  if (read === undefined) throw new Failure('CONNECTION_STRING_MALFORMED');
+  const { user, password, database } = read;
+  exchange.connection = { user, database };
+  const { credentials } = shown;
+  const own = { kind: 'basic', user, password, mayBeToken: true } as const;
+  exchange.shown = { ...shown, credentials: credentials.kind === 'bearer' ? credentials : own };
+}
+
+/** Whether the upgrade is answered at all; who it is by, the first words of the socket say. */
+async function admitSocket(exchange: Exchange, route: Route, options: GateOptions): Promise<boolean> {
+  const { entrance, shown } = exchange;
+  // What an `Authorization` says does not count here: it would be one more place where a client could hide who it is.
+  exchange.shown = { ...shown, credentials: { kind: 'none' } };
+  if (shown.trusted.kind === 'refused') {
+    sendDenial(exchange, 'unauthorized');
+    return false;
+  }
+  if (shown.cookie.kind !== 'none') {
+    const identity = await options.identify(claimOf(exchange, policyOf(route, entrance.listener)));
+    if (identity.kind === 'repeatedCookie') throw repeatedCookie();
+    if (identity.kind === 'expired') {
+      sendDenial(exchange, 'unauthorized');
+      return false;
+    }
+    if (identity.kind === 'principal' && comesFromElsewhere(exchange)) throw new Failure('ORIGIN_REFUSED');
+  }
+  if (isForeignToSocket(exchange, route, options)) throw new Failure('ORIGIN_REFUSED');
+  return true;
+}
+
+/** imm-078: the same-origin policy does not hold for sockets, so that it is kept here. */
+function isForeignToSocket(exchange: Exchange, route: Route, { cors }: GateOptions): boolean {
+  const { entrance, head } = exchange;
+  const origin = head.get('origin');
+  if (origin !== undefined && cors.allows(origin)) return false;
+  // Who speaks the wire protocol has shown a secret in it; a page has none that was not given to it.
+  if (entrance.listener.kind !== 'None') return route.socket === 'sql' && comesFromElsewhere(exchange);
+  return origin !== undefined && (comesFromElsewhere(exchange) || !isFixedHost(head.get('host') ?? ''));
+}
+
+const repeatedCookie = (): Failure => new Failure('HEADER_MALFORMED', { detail: 'the session cookie is there twice' });
+
 /** A page of another site asks, and what vouches for it is sent by the browser itself: the cookie, or where the listener is. */
 function isForeignPage(exchange: Exchange, route: Route, { cors }: GateOptions): boolean {
   const { request, entrance, head, identifiedBy } = exchange;
   const isGuarded = isUnsafe(request.method) || route.ownPagesOnly === true;
   if (identifiedBy === 'cookie') return isGuarded && comesFromElsewhere(exchange);
-  if (entrance.listener.kind !== 'None' || route.ownPagesOnly !== true) return false;
-  return comesFromElsewhere(exchange) && !cors.allows(head.get('origin') ?? '');
+  if (entrance.listener.kind !== 'None' || (route.ownPagesOnly !== true && route.dialect !== 'neon')) return false;
+  if (cors.allows(head.get('origin') ?? '')) return false;
+  return comesFromElsewhere(exchange) || (head.has('origin') && !isFixedHost(head.get('host') ?? ''));
 }
 
 const isUnsafe = (method: string | undefined): boolean => method !== 'GET' && method !== 'HEAD';

@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import type { Listener } from '../domain/listeners.ts';
 import type { KeyPair } from '../domain/ports.ts';
 import { presentFailure } from './answers.ts';
+import { endSoon } from './connection.ts';
 
 export interface ListenOptions {
   readonly listener: Listener;
@@ -21,10 +22,24 @@ export interface ListenOptions {
   readonly headMs: number;
   readonly requestMs: number;
   readonly log: Logger;
-  /** Makes what answers requests; it may ask whether the listener drains. */
-  readonly handlerOf: (
-    isDraining: () => boolean,
-  ) => (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => void;
+  /** How long sockets have to end by themselves when the listener closes. */
+  readonly socketDrainMs: number;
+  /** Makes what answers requests. */
+  readonly handlerOf: (state: ListenerState) => ListenerHandler;
+}
+
+export interface ListenerState {
+  isDraining(): boolean;
+  isClosing(): boolean;
+}
+
+export interface ListenerHandler {
+  request(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void;
+  /** Whether the request is for a connection of its own. */
+  takesUpgrade(request: IncomingMessage): boolean;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Asks sockets to end, and ends them when the time is over. */
+  drainSockets(deadlineMs: number): void;
 }
 
 export interface OpenListener {
@@ -56,19 +71,29 @@ export async function openListener(options: ListenOptions): Promise<OpenListener
     headersTimeout: options.headMs,
     requestTimeout: options.requestMs,
     connectionsCheckingInterval: Math.min(2_000, Math.ceil(options.headMs / 4)),
+    // One behind another request has no connection to take over; it is answered as a request.
+    shouldUpgradeCallback: (request: IncomingMessage) =>
+      connections.turnsOf(request.socket).length === 0 && handler.takesUpgrade(request),
   };
   const secure = listener.tls
     ? createTlsServer({ ...limits, ...keyPair, minVersion: 'TLSv1.2', ALPNProtocols: ['http/1.1'], handshakeTimeout: 10_000 })
     : undefined;
   const server: Server = secure ?? createServer(limits);
   let draining = false;
-  const handle = options.handlerOf(() => draining);
+  let closing = false;
+  const handler = options.handlerOf({ isDraining: () => draining, isClosing: () => closing });
   const connections = trackConnections(server, listener.tls);
   server.maxHeadersCount = 0;
   server.maxConnections = options.connectionsMax;
-  server.on('request', (request: IncomingMessage, response: ServerResponse) => handle(request, response, false));
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => handle(request, response, true));
-  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => handle(request, response, false));
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => handler.request(request, response, false));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => handler.request(request, response, true));
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+    handler.request(request, response, false),
+  );
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    connections.giveAway(socket);
+    handler.upgrade(request, socket, head);
+  });
   server.on('connect', (_request: IncomingMessage, socket: Duplex) => endWith(socket, new Failure('TARGET_MALFORMED')));
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) =>
     answerNoise(error, socket, connections.turnsOf(socket)),
@@ -90,9 +115,11 @@ export async function openListener(options: ListenOptions): Promise<OpenListener
     async close() {
       draining = true;
       await delay(options.drainNoticeMs);
+      closing = true;
       const closed = Promise.withResolvers<void>();
       server.close(() => closed.resolve());
       connections.endWhenIdle();
+      handler.drainSockets(options.socketDrainMs);
       await closed.promise;
     },
   };
@@ -112,6 +139,8 @@ interface Turn {
 
 interface Connections {
   turnsOf(socket: Duplex): readonly Turn[];
+  /** The connection carries no more requests; whoever took it ends it. */
+  giveAway(socket: Duplex): void;
   /** Ends those on which nothing is under way, also ones that never asked anything, and the others when they are done. */
   endWhenIdle(): void;
 }
@@ -138,6 +167,7 @@ function trackConnections(server: Server, tls: boolean): Connections {
   server.on('request', track);
   server.on('checkContinue', track);
   return {
+    giveAway: (socket) => void underWay.delete(socket),
     turnsOf: (socket) => [...(underWay.get(socket) ?? [])],
     endWhenIdle() {
       ending = true;
@@ -183,10 +213,5 @@ function endWith(socket: Duplex, failure: Failure): void {
   const { status, headers, body } = presentFailure(failure);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
   const head = `HTTP/1.1 ${status} ${REASONS[status] ?? 'Error'}\r\n${lines.join('')}connection: close\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`;
-  socket.on('error', () => {});
-  socket.end(head + body);
-  // What is still coming is thrown away, so that the answer is not lost to a reset; not for ever.
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), 1_000);
-  socket.once('close', () => clearTimeout(timer));
+  endSoon(socket, head + body);
 }

@@ -8,6 +8,8 @@ import type { Route } from '../domain/routes.ts';
 
 export interface Observe {
   began(exchange: Exchange): void;
+  /** The connection was taken over: it is a socket from now on. */
+  upgraded(exchange: Exchange): void;
   ended(exchange: Exchange): void;
 }
 
@@ -17,6 +19,7 @@ interface Series {
   readonly byStatus: Map<number, number>;
   readonly duration: { observe(seconds: number): void };
   active: number;
+  sockets: number;
 }
 
 const buckets = Array.from({ length: 17 }, (_, power) => 0.000128 * 2 ** power);
@@ -35,7 +38,7 @@ export function createObserve(registry: Registry, log: Logger): Observe {
     const found = routes.get(route);
     if (found !== undefined) return found;
     const labels = { path: route?.path ?? 'none', source: entrance.listener.name };
-    const series = { labels, byStatus: new Map(), duration: duration.labels(labels.path, labels.source), active: 0 };
+    const series = { labels, byStatus: new Map(), duration: duration.labels(labels.path, labels.source), active: 0, sockets: 0 };
     routes.set(route, series);
     all.push(series);
     return series;
@@ -45,15 +48,23 @@ export function createObserve(registry: Registry, log: Logger): Observe {
     began(exchange) {
       seriesOf(exchange).active += 1;
     },
+    upgraded(exchange) {
+      const series = seriesOf(exchange);
+      series.active -= 1;
+      series.sockets += 1;
+    },
     ended(exchange) {
       const { request, response, startedAtMs, requestId, principal, client } = exchange;
       const series = seriesOf(exchange);
       const durationMs = performance.now() - startedAtMs;
+      const { tally } = exchange;
       const whole = response.writableFinished ? response.statusCode : CLIENT_LEFT;
-      const status = exchange.brokenOff ? 502 : whole;
-      series.active -= 1;
+      const status = tally?.status ?? (exchange.brokenOff ? 502 : whole);
       series.byStatus.set(status, (series.byStatus.get(status) ?? 0) + 1);
-      series.duration.observe(durationMs / 1_000);
+      if (tally === undefined) {
+        series.active -= 1;
+        series.duration.observe(durationMs / 1_000);
+      } else series.sockets -= 1;
       log.info(
         {
           listener: series.labels.source,
@@ -64,8 +75,9 @@ export function createObserve(registry: Registry, log: Logger): Observe {
           requestId,
           principalId: principal?.id,
           client,
+          ...(tally !== undefined && { bytesIn: tally.bytesIn, bytesOut: tally.bytesOut }),
         },
-        'request',
+        tally === undefined ? 'request' : 'socket',
       );
     },
   };
@@ -92,6 +104,15 @@ function register(registry: Registry, all: readonly Series[]): Histogram<'path' 
     registers,
     collect() {
       for (const { labels, active } of all) this.set(labels, active);
+    },
+  });
+  new Gauge({
+    name: 'postern_sockets_open',
+    help: 'Open sockets by route template and listener',
+    labelNames: ['path', 'source'],
+    registers,
+    collect() {
+      for (const { labels, sockets } of all) this.set(labels, sockets);
     },
   });
   return new Histogram({

@@ -23,6 +23,10 @@ const sql = { ...base, target: { service: 'sql' }, deadlineMs: STATEMENT_MS } as
 const feed = { ...sql, requestHeaders: ['last-event-id'], affinity: { header: 'last-event-id' } } as const;
 const kept = { ...sql, affinity: { param: 0 } } as const;
 
+/** No body, no CORS headers: what a page sends there it could not send by accident. */
+const socket = { ...sql, methods: ['GET'], cors: 'none', bodyBytesMax: 0, deadlineMs: 30_000 } as const;
+const NEON_ECHOED = ['neon-batch-isolation-level', 'neon-batch-read-only', 'neon-batch-deferrable'];
+
 const metrics = { ...base, group: 'metrics', cors: 'none', trustedHeader: false } as const;
 const login = { ...base, group: 'login', auth: 'own', bodyBytesMax: 16 * KiB, cors: 'none', trustedHeader: false } as const;
 
@@ -40,6 +44,21 @@ export const routeTable: readonly Route[] = [
   { ...sql, path: '/api/sql/statements', methods: ['GET', 'POST'], bodyBytesMax: 5 * KiB * KiB },
   { ...kept, path: '/api/sql/statements/{id}', methods: ['GET', 'DELETE'] },
   { ...kept, path: '/api/sql/statements/{id}/results', methods: ['GET'] },
+  { ...socket, path: '/api/experimental/sql', socket: 'sql' },
+  { ...socket, path: '/api/v1/sql', socket: 'sql' },
+  { ...socket, path: '/v2', socket: 'postgres', trustedHeader: false, cookie: false },
+  {
+    ...sql,
+    path: '/sql',
+    methods: ['POST'],
+    bodyBytesMax: 5 * KiB * KiB,
+    dialect: 'neon',
+    cors: 'any',
+    trustedHeader: false,
+    cookie: false,
+    requestHeaders: ['neon-raw-text-output', 'neon-array-mode', ...NEON_ECHOED],
+    answerHeaders: NEON_ECHOED,
+  },
   { ...base, path: '/api/openapi.json', methods: ['GET'], target: { service: 'sql' } },
   { ...base, path: '/api/schemas/sql-websocket.json', methods: ['GET'], target: { service: 'sql' } },
   { ...base, path: '/api/people', methods: ['GET', 'POST'], target: { service: 'auth' } },

@@ -142,7 +142,13 @@ export function createUploads({ replicas, assertions, agent, stallMs }: UploadOp
     upload.tried.add(upload.taken.replicaId);
     const { exchange, route, assertion } = upload;
     const { request, response, head, requestId } = exchange;
-    const attached = { host: upload.taken.host, requestId, assertion, deadlineMs: route.deadlineMs };
+    const attached = {
+      host: upload.taken.host,
+      requestId,
+      assertion,
+      deadlineMs: route.deadlineMs,
+      database: exchange.connection?.database,
+    };
     const length = head.get('content-length');
     request.headers = {
       ...Object.fromEntries(forwardedHeaders(head, attached, route.requestHeaders)),

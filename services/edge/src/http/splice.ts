@@ -1,0 +1,103 @@
+/** Joins a client's socket with one to a service: bytes as they come, no faster than the other side reads. */
+import type { Duplex } from 'node:stream';
+
+import { clientFrame, closeFrame, createBoundary, OPCODE } from '../domain/frames.ts';
+import { endSoon } from './connection.ts';
+
+export interface Splice {
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+  /** Asks the service to end the socket when it is done with what is under way. */
+  drain(): void;
+  /** Ends it now: with a Close frame if the client is not in the middle of another. */
+  close(code: number, reason: string): void;
+}
+
+export interface Joined {
+  readonly client: Duplex;
+  readonly upstream: Duplex;
+  /** What goes first, in each direction. */
+  readonly toUpstream: Buffer;
+  readonly toClient: Buffer;
+}
+
+/** What a service takes for the wish that the socket end. */
+const DRAIN_PING = 'postern-drain';
+/** One side has ended; the other has so long to say the rest. */
+const LINGER_MS = 10_000;
+
+export function splice({ client, upstream, toUpstream, toClient }: Joined): Splice {
+  const fromClient = createBoundary();
+  const fromService = createBoundary();
+  let bytesIn = 0;
+  let bytesOut = 0;
+  let isPingDue = false;
+  let isOver = false;
+
+  const ping = (): Buffer => clientFrame(OPCODE.ping, Buffer.from(DRAIN_PING), crypto.getRandomValues(Buffer.alloc(4)));
+  const pass = (target: Duplex, source: Duplex, bytes: Buffer): void => {
+    if (bytes.length > 0 && !target.destroyed && !target.write(bytes)) source.pause();
+  };
+  const hearClient = (chunk: Buffer): void => {
+    bytesIn += chunk.length;
+    const end = fromClient.pass(chunk, isPingDue);
+    if (!isPingDue || !fromClient.isBetween) return pass(upstream, client, chunk);
+    isPingDue = false;
+    fromClient.pass(chunk.subarray(end));
+    pass(upstream, client, Buffer.concat([chunk.subarray(0, end), ping(), chunk.subarray(end)]));
+  };
+  const hearService = (chunk: Buffer): void => {
+    bytesOut += chunk.length;
+    fromService.pass(chunk);
+    pass(client, upstream, chunk);
+  };
+  const end = (ending: Duplex, ended: Duplex): void => {
+    if (!ending.writableEnded) ending.end();
+    const late = setTimeout(() => {
+      ending.destroy();
+      ended.destroy();
+    }, LINGER_MS);
+    ending.once('close', () => clearTimeout(late));
+  };
+  const join = (source: Duplex, target: Duplex, hear: (chunk: Buffer) => void): void => {
+    source.on('error', () => {});
+    source.on('data', hear);
+    target.on('drain', () => source.resume());
+    source.once('end', () => end(target, source));
+    source.once('close', () => {
+      // What has been handed over still goes out; a side that was cut off takes the other with it.
+      if (source.readableEnded) end(target, source);
+      else target.destroy();
+    });
+    source.resume();
+  };
+
+  hearClient(toUpstream);
+  hearService(toClient);
+  join(client, upstream, hearClient);
+  join(upstream, client, hearService);
+
+  return {
+    get bytesIn() {
+      return bytesIn;
+    },
+    get bytesOut() {
+      return bytesOut;
+    },
+    drain() {
+      if (isOver || upstream.destroyed) return;
+      if (fromClient.isBetween) upstream.write(ping());
+      else isPingDue = true;
+    },
+    close(code, reason) {
+      if (isOver) return;
+      isOver = true;
+      upstream.off('data', hearService);
+      client.off('data', hearClient);
+      upstream.destroy();
+      if (client.destroyed) return;
+      if (fromService.isBetween && !client.writableEnded) endSoon(client, closeFrame(code, reason));
+      else client.destroy();
+    },
+  };
+}
