@@ -1,33 +1,42 @@
 /** How long sockets may live: what was proved when they were opened may end before they do, and so may this process. */
-import type { Caller } from '../../domain/ports.ts';
+import type { Principal } from '@postern/contracts/common';
 
-export interface Ending {
-  /** Of the WebSocket close. */
-  readonly code: number;
-  readonly reason: string;
-}
+/** Of the WebSocket close. */
+export const CloseCode = {
+  normal: 1000,
+  goingAway: 1001,
+  protocolError: 1002,
+  unsupportedData: 1003,
+  policyViolation: 1008,
+  internalError: 1011,
+  /** The client may come again at once. */
+  serviceRestart: 1012,
+  unauthorized: 4401,
+} as const;
 
-export const CREDENTIAL_REVOKED: Ending = { code: 4401, reason: 'the credential was revoked' };
-export const CREDENTIAL_EXPIRED: Ending = { code: 4401, reason: 'the credential has expired' };
-export const SESSION_ENDED: Ending = { code: 4401, reason: 'the session has ended' };
-export const REVOCATION_MISSED: Ending = { code: 1012, reason: 'a revocation may have been missed' };
-export const GOING_AWAY: Ending = { code: 1001, reason: 'the service is going away' };
-export const DATABASE_LOST: Ending = { code: 1011, reason: 'the database session is lost' };
+export const REVOKED = 'the credential was revoked';
+export const EXPIRED = 'the credential has expired';
+export const SESSION_ENDED = 'the session has ended';
+export const MAY_BE_REVOKED = 'a revocation may have been missed';
+export const STOPPING = 'the service is going away';
 
-/** The payload of a ping by which the edge, which passes frames on unread, asks for what {@link LivingSocket.drain} does. */
-export const DRAIN_PING = 'postern-drain';
+/** The payload of a ping by which the edge, which passes frames on unread, asks for what {@link LiveSocket.drain} does. */
+export const DRAIN_PING = Buffer.from('postern-drain');
 
-export interface LivingSocket {
-  readonly caller: Caller;
+/** How long the peer has to answer a Close. */
+export const END_GRACE_MS = 1_000;
+
+export interface LiveSocket {
+  readonly principal: Principal;
   /** Ends now: what runs is canceled. */
-  end(ending: Ending): void;
-  /** Ends with {@link GOING_AWAY} as soon as nothing runs. May be called again. */
+  end(code: number, reason: string): void;
+  /** Ends as soon as nothing runs, with {@link CloseCode.goingAway}. May be called again. */
   drain(): void;
 }
 
 export interface Lifetimes extends AsyncDisposable {
-  /** Watches over a socket until the answer is disposed, which is when the socket has closed. */
-  watch(socket: LivingSocket): Disposable;
+  /** Watches over a socket until the answer is called, when the socket has closed. */
+  add(socket: LiveSocket): () => void;
   /** A person was changed or removed, or one token of theirs was revoked. */
   credentialRevoked(revoked: { readonly principalId: string; readonly tokenId?: string | undefined }): void;
   /** One session, or all of a principal, ended before their time. */
@@ -46,16 +55,14 @@ export interface LifetimesOptions {
 
 /** The longest delay that a timer can have. */
 const TIMER_MS_MAX = 2_147_483_647;
-/** How long sockets have to close at the end of a drain. */
-const LAST_MS = 500;
 
 export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
-  const sockets = new Set<LivingSocket>();
+  const sockets = new Set<LiveSocket>();
   let isDraining = false;
   let emptied: (() => void) | undefined;
 
-  const endAll = (ending: Ending, isMeant: (socket: LivingSocket) => boolean): void => {
-    for (const socket of sockets) if (isMeant(socket)) socket.end(ending);
+  const endAll = (code: number, reason: string, isMeant: (principal: Principal) => boolean): void => {
+    for (const socket of sockets) if (isMeant(socket.principal)) socket.end(code, reason);
   };
 
   const untilEmpty = async (ms: number): Promise<void> => {
@@ -68,49 +75,51 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   };
 
   return {
-    watch(socket) {
+    add(socket) {
       sockets.add(socket);
-      const expiry = whenExpired(socket.caller, now, () => socket.end(CREDENTIAL_EXPIRED));
+      const stopWaiting = whenExpired(socket.principal, now, () => socket.end(CloseCode.unauthorized, EXPIRED));
       if (isDraining) socket.drain();
-      return {
-        [Symbol.dispose]() {
-          expiry[Symbol.dispose]();
-          sockets.delete(socket);
-          if (sockets.size === 0) emptied?.();
-        },
+      return () => {
+        stopWaiting();
+        sockets.delete(socket);
+        if (sockets.size === 0) emptied?.();
       };
     },
     credentialRevoked({ principalId, tokenId }) {
-      endAll(CREDENTIAL_REVOKED, ({ caller: { principal } }) => {
-        return principal.id === principalId && (tokenId === undefined || tokenId === principal.tokenId);
-      });
+      endAll(
+        CloseCode.unauthorized,
+        REVOKED,
+        (principal) => principal.id === principalId && (tokenId === undefined || tokenId === principal.tokenId),
+      );
     },
     sessionRevoked({ principalId, sessionId }) {
-      endAll(SESSION_ENDED, ({ caller: { principal } }) => {
+      endAll(CloseCode.unauthorized, SESSION_ENDED, (principal) => {
         if (principal.id !== principalId || principal.sessionId === undefined) return false;
         return sessionId === undefined || sessionId === principal.sessionId;
       });
     },
-    missed: () => endAll(REVOCATION_MISSED, () => true),
+    missed: () => endAll(CloseCode.serviceRestart, MAY_BE_REVOKED, () => true),
     count: () => sockets.size,
     async [Symbol.asyncDispose]() {
       isDraining = true;
       for (const socket of sockets) socket.drain();
       await untilEmpty(drainMs);
-      endAll(GOING_AWAY, () => true);
-      await untilEmpty(LAST_MS);
+      endAll(CloseCode.goingAway, STOPPING, () => true);
+      await untilEmpty(END_GRACE_MS);
     },
   };
 }
 
-function whenExpired({ principal: { expiresAt } }: Caller, now: () => number, expired: () => void): Disposable {
-  if (expiresAt === 0) return { [Symbol.dispose]: () => {} };
-  let timer: NodeJS.Timeout;
-  const wait = (): void => {
+/** Answers how to stop waiting. */
+function whenExpired({ expiresAt }: Principal, now: () => number, expired: () => void): () => void {
+  if (expiresAt === 0) return () => {};
+  const wait = (): NodeJS.Timeout | undefined => {
     const left = expiresAt * 1_000 - now();
-    if (left <= 0) return expired();
-    timer = setTimeout(wait, Math.min(left, TIMER_MS_MAX));
+    if (left > 0) return setTimeout(() => (timer = wait()), Math.min(left, TIMER_MS_MAX));
+    expired();
+    return undefined;
   };
-  timer = setTimeout(wait, 0);
-  return { [Symbol.dispose]: () => clearTimeout(timer) };
+  // The first look is not within the call: the socket may not be open yet.
+  let timer: NodeJS.Timeout | undefined = setTimeout(() => (timer = wait()), 0);
+  return () => clearTimeout(timer);
 }
