@@ -14,10 +14,40 @@ export const settings = {
     z.url({ protocol: /^postgres(ql)?$/ }),
     "The service's own login on the person database; people's logins connect to the same place",
   ),
+  changesDatabaseUrl: secret(
+    'SQL_CHANGES_DATABASE_URL',
+    z.url({ protocol: /^postgres(ql)?$/ }).optional(),
+    'A login with REPLICATION on the person database, of which the change log is read; without one subscriptions run their queries again',
+  ),
+  changesBacklogBytes: setting(
+    'SQL_CHANGES_BACKLOG_BYTES',
+    z.coerce.number().int().min(65_536).default(134_217_728),
+    'Bytes that one subscription may hold, of rows it has shown and of changes that wait; beyond it the subscription ends with 53400',
+  ),
+  changesTotalBytes: setting(
+    'SQL_CHANGES_TOTAL_BYTES',
+    z.coerce.number().int().min(65_536).default(268_435_456),
+    'The same of all subscriptions of this replica together',
+  ),
+  changesResumeSeconds: setting(
+    'SQL_CHANGES_RESUME_SECONDS',
+    count.default(120),
+    'How long a subscription that nobody listens to can be continued',
+  ),
+  changesPollMs: setting(
+    'SQL_CHANGES_POLL_MS',
+    count.default(1_000),
+    'How often a query is run again of which the change log does not tell',
+  ),
   resultBytesMax: setting(
     'SQL_RESULT_BYTES_MAX',
     z.coerce.number().int().min(1_048_576).default(1_073_741_824),
     'Most bytes of rows in one answer, as PostgreSQL sends them; beyond it the answer is 53200',
+  ),
+  neonAnswerBytesMax: setting(
+    'SQL_NEON_ANSWER_BYTES_MAX',
+    z.coerce.number().int().min(65_536).default(67_108_864),
+    'Most bytes of an answer to the Neon driver, which holds it as a whole; beyond it the answer is 507',
   ),
   spoolBytes: setting(
     'SQL_SPOOL_BYTES',
@@ -43,6 +73,11 @@ export const settings = {
     'SQL_REQUEST_TIMEOUT_MS',
     count.default(320_000),
     'Longest time of a whole request, whatever its session sets',
+  ),
+  limitsFile: setting(
+    'SQL_LIMITS_FILE',
+    z.string().optional(),
+    'JSON file of limits by role, group and key, read again when it changes; without one nobody has limits',
   ),
   poolPerRoleMax: setting('SQL_POOL_PER_ROLE_MAX', count.default(10), 'Most sessions of one role'),
   poolMax: setting('SQL_POOL_MAX', count.default(40), 'Most sessions of all roles'),

@@ -1,4 +1,5 @@
 /** The entries of an answer: one for each statement that ran, written as they come. */
+import type { Marks } from './marks.ts';
 import type { Output } from './output.ts';
 
 export interface SqlError {
@@ -35,6 +36,7 @@ export interface Insertion {
 
 export class Entries {
   readonly #out: Output;
+  readonly #marks: Marks | undefined;
   #count = 0;
   /** Where the statement's first entry begins, and how many entries were before it. */
   #open: { readonly start: number; readonly count: number; rows: number } | undefined;
@@ -44,8 +46,10 @@ export class Entries {
   #noticesLeftOut = 0;
   readonly #insertions: Insertion[] = [];
 
-  constructor(out: Output) {
+  /** With `marks`, the places of entries and rows are noted there. */
+  constructor(out: Output, marks?: Marks) {
     this.#out = out;
+    this.#marks = marks;
     out.ascii('{"results":[');
   }
 
@@ -60,14 +64,18 @@ export class Entries {
     if (before !== undefined) this.#closeRows(before.rows);
     const { start, count } = before ?? { start: this.#out.offset, count: this.#count };
     this.#comma();
+    this.#marks?.begin(this.#out.offset);
     this.#out.ascii('{"desc":');
     this.#out.bytes(description, 0, description.length);
     this.#out.ascii(',"rows":[');
+    this.#marks?.rowsFrom(this.#out.offset);
     this.#open = { start, count, rows: 0 };
   }
 
   #closeRows(rows: number): void {
+    this.#marks?.rowsTo(this.#out.offset);
     this.#out.ascii(`],"tag":"SELECT ${rows}","notices":[]}`);
+    this.#marks?.end(this.#out.offset);
     this.#count += 1;
   }
 
@@ -76,6 +84,7 @@ export class Entries {
     if (this.#open === undefined) return;
     if (this.#open.rows > 0) this.#out.byte(0x2c);
     this.#open.rows += 1;
+    this.#marks?.row(this.#out.offset);
     this.#out.byte(0x5b);
   }
 
@@ -100,14 +109,17 @@ export class Entries {
     this.#open = undefined;
     if (rows === undefined) {
       this.#comma();
+      this.#marks?.begin(this.#out.offset);
       this.#out.ascii('{"ok":');
       this.#out.utf8(JSON.stringify(tag));
     } else {
+      this.#marks?.rowsTo(this.#out.offset);
       this.#out.ascii(`],"tag":"SELECT ${rows.rows}"`);
     }
     this.#writeNotices();
     if (rows === undefined && settings.length > 0) this.#out.utf8(settingsText(settings));
     this.#out.byte(0x7d);
+    this.#marks?.end(this.#out.offset);
     this.#count += 1;
     return this.#out.offset - 1;
   }
@@ -123,6 +135,7 @@ export class Entries {
     if (this.#open === undefined) return;
     this.#out.truncate(this.#open.start);
     this.#count = this.#open.count;
+    this.#marks?.truncate(this.#count);
     this.#open = undefined;
   }
 
@@ -130,10 +143,13 @@ export class Entries {
   fail(error: SqlError): void {
     this.dropRows();
     this.#comma();
+    this.#marks?.begin(this.#out.offset);
     this.#out.ascii('{"error":');
     this.#out.utf8(JSON.stringify(error));
     this.#writeNotices();
     this.#out.byte(0x7d);
+    this.#marks?.end(this.#out.offset);
+    this.#marks?.fail(error);
     this.#count += 1;
   }
 

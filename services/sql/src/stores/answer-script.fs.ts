@@ -1,6 +1,8 @@
 /** Makes the entries of an answer that is sent only when it is final: in memory at first, in a file if it grows. */
 import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
 import { Entries } from '../domain/entries.ts';
+import type { KeptAnswer } from '../domain/keeping.ts';
+import { Marks } from '../domain/marks.ts';
 import { Output } from '../domain/output.ts';
 import type { Answer } from '../domain/ports.ts';
 import type { RowForm, RowShape, Script } from '../domain/script.ts';
@@ -20,12 +22,16 @@ export interface AnswerLimits {
 /** Once an answer is in a file, it goes there in pieces of this size. */
 const SPOOL_STEP_BYTES = 262_144;
 
+/** A file is open as long as an answer is kept. */
+const HELD_MAX_BYTES = 4_096;
+
 const NO_CHANGES: ReadonlyMap<number, SettingChange> = new Map();
 
 export class AnswerScript implements Script {
   readonly out = new Output();
   readonly #limits: AnswerLimits;
-  readonly #entries = new Entries(this.out);
+  readonly #marks: Marks | undefined;
+  readonly #entries: Entries;
   readonly #utf8 = new Utf8Check();
   #spool: Spool | undefined;
   #hasSpoolFailed = false;
@@ -34,8 +40,11 @@ export class AnswerScript implements Script {
   /** Where the settings of the statements in `#changes` may be put in. */
   readonly #changeOffsets = new Map<number, number>();
 
-  constructor(limits: AnswerLimits) {
+  /** With `marks`, the answer can be read in parts: see {@link AnswerScript.keep}. */
+  constructor(limits: AnswerLimits, marks?: Marks) {
     this.#limits = limits;
+    this.#marks = marks;
+    this.#entries = new Entries(this.out, marks);
   }
 
   begin(changes: ReadonlyMap<number, SettingChange>): void {
@@ -136,7 +145,27 @@ export class AnswerScript implements Script {
       return createAnswer({ held, heldFrom: this.out.takenBytes, insertions: this.#entries.insertions, spool });
     }
     await this.dispose();
-    return unreadableAnswer();
+    return errorAnswer(unreadable);
+  }
+
+  /** Like {@link finish}, but what is kept for long is not kept in memory, unless it is very small. */
+  async keep(): Promise<KeptAnswer> {
+    this.#entries.finish();
+    let failed: SqlError | undefined;
+    if (this.out.heldBytes > HELD_MAX_BYTES || this.#spool !== undefined) failed = await this.#writeToSpool();
+    const held = this.out.held().map((chunk) => Buffer.from(chunk));
+    this.#utf8.add(held);
+    if (failed === undefined && !this.#utf8.isValid) failed = unreadable;
+    const marks = this.#marks ?? new Marks();
+    if (failed === undefined) {
+      const { insertions } = this.#entries;
+      const answer = createAnswer({ held, heldFrom: this.out.takenBytes, insertions, spool: this.#spool });
+      return { ...answer, entries: marks.entries, failure: marks.failure };
+    }
+    await this.dispose();
+    const other = new Marks();
+    const answer = errorAnswer({ ...failed, detail: 'Statements may have been completed.' }, other);
+    return { ...answer, entries: other.entries, failure: other.failure };
   }
 
   async dispose(): Promise<void> {
@@ -146,10 +175,12 @@ export class AnswerScript implements Script {
 }
 
 /** Bytes that are no UTF-8 come from a database without an encoding, or a session that was switched to another. */
-function unreadableAnswer(): Answer {
+const unreadable: SqlError = { ...invalidText('in the result'), detail: 'Statements may have been completed.' };
+
+function errorAnswer(error: SqlError, marks?: Marks): Answer & Pick<KeptAnswer, 'range'> {
   const out = new Output();
-  const entries = new Entries(out);
-  entries.fail({ ...invalidText('in the result'), detail: 'Statements may have been completed.' });
+  const entries = new Entries(out, marks);
+  entries.fail(error);
   entries.finish();
   return createAnswer({ held: out.held(), heldFrom: 0, insertions: [], spool: undefined });
 }

@@ -2,6 +2,7 @@
 import { isUtf8 } from 'node:buffer';
 
 import type { Insertion } from '../domain/entries.ts';
+import type { KeptAnswer } from '../domain/keeping.ts';
 import type { Answer } from '../domain/ports.ts';
 import type { Spool } from './spool.fs.ts';
 
@@ -13,10 +14,11 @@ export interface AnswerOptions {
   readonly spool: Spool | undefined;
 }
 
-export function createAnswer({ held, heldFrom, insertions, spool }: AnswerOptions): Answer {
+/** `range` is by offsets of what was written. */
+export function createAnswer({ held, heldFrom, insertions, spool }: AnswerOptions): Answer & Pick<KeptAnswer, 'range'> {
   const length = heldFrom + held.reduce((sum, chunk) => sum + chunk.length, 0);
   const inserted = insertions.map(({ at, text }) => ({ at, bytes: Buffer.from(text) }));
-  async function* range(from: number, to: number): AsyncGenerator<Buffer> {
+  async function* raw(from: number, to: number): AsyncGenerator<Buffer> {
     if (from < heldFrom && spool !== undefined) yield* spool.read(from, Math.min(to, heldFrom));
     let at = heldFrom;
     for (const chunk of held) {
@@ -25,18 +27,22 @@ export function createAnswer({ held, heldFrom, insertions, spool }: AnswerOption
       at += chunk.length;
     }
   }
+  /** Offsets are those of what was written: what is put in belongs to the byte behind it. */
+  async function* range(start: number, end: number): AsyncGenerator<Buffer> {
+    let from = start;
+    for (const { at, bytes } of inserted) {
+      if (at < start || at >= end) continue;
+      yield* raw(from, at);
+      yield bytes;
+      from = at;
+    }
+    yield* raw(from, end);
+  }
   return {
     length: length + inserted.reduce((sum, { bytes }) => sum + bytes.length, 0),
     whole: spool === undefined && inserted.length === 0 && held.length === 1 ? held[0] : undefined,
-    async *pieces() {
-      let from = 0;
-      for (const { at, bytes } of inserted) {
-        yield* range(from, at);
-        yield bytes;
-        from = at;
-      }
-      yield* range(from, length);
-    },
+    pieces: () => range(0, length),
+    range,
     async dispose() {
       await spool?.[Symbol.asyncDispose]();
     },
@@ -51,6 +57,11 @@ export class Utf8Check {
   /** Whether all bytes so far are UTF-8; they end at the end of a character. */
   get isValid(): boolean {
     return this.#isValid && this.#rest.length === 0;
+  }
+
+  /** Whether some bytes are not UTF-8, whatever comes next. */
+  get isBroken(): boolean {
+    return !this.#isValid;
   }
 
   add(chunks: readonly Buffer[]): void {

@@ -12,7 +12,11 @@ import type {
   Turned,
 } from '../domain/ports.ts';
 import type { SqlError } from '../domain/entries.ts';
+import type { Bounds, Guard } from '../domain/guard.ts';
+import type { Yardstick } from '../domain/guard-estimate.ts';
 import type { Census, Occupation } from '../domain/inspections.ts';
+import type { Keeper, Keeping, Kept } from '../domain/keeping.ts';
+import { Marks } from '../domain/marks.ts';
 import type { Plan } from '../domain/plan.ts';
 import { planRequest } from '../domain/plan.ts';
 import type { Script, TransactionStatus } from '../domain/script.ts';
@@ -36,9 +40,12 @@ export interface QueryRunnerOptions {
   readonly grammar: Grammar;
   readonly catalog: Catalog;
   readonly limits: RunnerLimits;
+  readonly guard: Guard;
+  /** What costs are counted in. */
+  readonly yardstick: () => Promise<Yardstick>;
 }
 
-export interface CancelableRunner extends QueryRunner {
+export interface CancelableRunner extends QueryRunner, Keeper {
   /** Cancels what runs for a principal; with a token, only what came with that token. */
   revoke(principalId: string, tokenId: string | undefined): void;
   /** Revocations may have been missed: cancels everything that runs. */
@@ -54,6 +61,9 @@ export const maybeRevokedError: SqlError = {
   code: '57014',
 };
 export const timeoutError: SqlError = { message: 'canceling statement due to statement timeout', code: '57014' };
+
+/** Of an answer that is to be kept; the rest is in a file from the beginning. */
+const KEPT_HELD_BYTES = 65_536;
 
 export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner {
   const running = new Set<RunningRequest>();
@@ -76,6 +86,18 @@ export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner
         return { kind: 'streamed' } as const;
       });
       return { outcome: track(request, outcome), abandon: () => request.abandon(), stop: (error) => request.stop(error) };
+    },
+    keep(asked): Keeping {
+      const { room, limitMs } = asked;
+      const spoolBytes = Math.min(options.limits.spoolBytes, KEPT_HELD_BYTES);
+      const script = new AnswerScript({ ...options.limits, spoolBytes, spoolSpace: room }, new Marks());
+      const request = new RunningRequest({ ...asked, script, limitMs, isKept: true }, { ...options, describeRows });
+      return {
+        begun: request.begun,
+        outcome: track(request, keptOf(request, script)),
+        stop: (error) => request.stop(error),
+        abandon: () => request.abandon(),
+      };
     },
     revoke(principalId, tokenId) {
       for (const request of running) request.revoke(principalId, tokenId);
@@ -100,15 +122,30 @@ async function answerOf(request: RunningRequest, script: AnswerScript): Promise<
   }
 }
 
+async function keptOf(request: RunningRequest, script: AnswerScript): Promise<Kept> {
+  try {
+    const turned = await request.run();
+    if (turned.kind === 'ran') return { kind: 'kept', answer: await script.keep() };
+    await script.dispose();
+    return turned;
+  } catch (error) {
+    await script.dispose();
+    throw error;
+  }
+}
+
 type RequestOptions = QueryRunnerOptions & { readonly describeRows: DescribeRows };
-type Asked = RunOptions & Pick<StreamOptions, 'isText' | 'limitMs'> & { readonly script: Script };
+type Asked = RunOptions & Pick<StreamOptions, 'isText' | 'limitMs'> & { readonly script: Script; readonly isKept?: boolean };
 /** Statements ran, or were refused one by one: the script was told. */
 type Ran = { readonly kind: 'ran'; readonly status: TransactionStatus };
+
+type GuardedPlan = Extract<Plan, { kind: 'steps' }> & { readonly bounds: Bounds };
 
 class RunningRequest {
   readonly #asked: Asked;
   readonly #options: RequestOptions;
   readonly #abandoned = Promise.withResolvers<void>();
+  readonly #begun = Promise.withResolvers<void>();
   #isAbandoned = false;
   readonly #since = performance.now();
   readonly #asker: Asker;
@@ -119,6 +156,10 @@ class RunningRequest {
     this.#asked = asked;
     this.#options = options;
     this.#asker = { principalId: asked.caller.principal.id, spentMs: 0, isGone: () => this.#isAbandoned };
+  }
+
+  get begun(): Promise<void> {
+    return this.#begun.promise;
   }
 
   occupation(): Occupation {
@@ -146,27 +187,37 @@ class RunningRequest {
   async run(): Promise<Turned | Ran> {
     const plan = await planRequest(this.#asked.request, this.#options.grammar, this.#asker);
     if (plan.kind === 'notOne') return { kind: 'notOneStatement', query: plan.query, count: plan.count };
-    const { limits, describeRows } = this.#options;
+    this.#begun.resolve();
+    const { limits, describeRows, guard } = this.#options;
+    const admission = guard.enter(this.#asked.caller.principal);
     const stream = new Stream({
+      bounds: admission.kind === 'admitted' ? admission.bounds : undefined,
       script: this.#asked.script,
       resultBytes: limits.resultBytes,
       describeRows,
       areTypesHidden: mayHideTypes(plan.steps, this.#asked.request.kind === 'simple'),
     });
     this.#stream = stream;
-    const turned = await this.#runAll(stream, plan);
+    if (admission.kind === 'refused') {
+      stream.refuse(admission.error);
+      return { kind: 'ran', status: 'I' };
+    }
+    const turned = await this.#runAll(stream, { ...plan, bounds: admission.bounds }).finally(admission.leave);
     return stream.isAbandoned ? { kind: 'abandoned' } : (turned ?? { kind: 'ran', status: 'I' });
   }
 
   /** Answers only what keeps the request from having a session. */
-  async #runAll(stream: Stream, plan: Extract<Plan, { kind: 'steps' }>): Promise<Turned | undefined> {
+  async #runAll(stream: Stream, plan: GuardedPlan): Promise<Turned | undefined> {
     const [first] = plan.steps;
     if (first === undefined) return undefined;
     if (first.kind === 'refuse') {
       stream.refuse(first.error);
       return undefined;
     }
-    const session = await this.#options.sessions.open(this.#asked.caller, this.#abandoned.promise);
+    const { sessions } = this.#options;
+    const { caller, isKept = false } = this.#asked;
+    const giveUp = this.#abandoned.promise;
+    const session = await (isKept ? sessions.hold(caller, giveUp) : sessions.open(caller, giveUp));
     if (session.kind === 'refused') {
       if (this.#isAbandoned) return { kind: 'abandoned' };
       return { kind: 'sessionRefused', error: session.error, isDenied: session.isDenied };
@@ -178,10 +229,17 @@ class RunningRequest {
       if (this.#isAbandoned) stream.abandon();
       else if (this.#stopped !== undefined) stream.refuse(this.#stopped);
       await applySettings(stream, this.#asked.settings);
-      await runSteps(stream, { ...plan, isText: this.#asked.isText ?? false });
+      const { bounds } = plan;
+      await runSteps(stream, {
+        ...plan,
+        isText: this.#asked.isText ?? false,
+        guarded: { bounds, yardstick: this.#options.yardstick },
+      });
     } finally {
       clearTimeout(deadline);
       const cleaned = connection.clean();
+      // One that is held is closed when it is given back.
+      if (isKept) await cleaned.catch(() => false);
       giveBack(cleaned);
       // Whoever hears the answer may ask again at once, and is to find no lock or name of this request.
       await cleaned.catch(() => false);

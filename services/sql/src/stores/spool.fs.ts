@@ -4,6 +4,8 @@ import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 
+import type { Room } from '../domain/keeping.ts';
+
 const READ_BYTES = 262_144;
 
 export interface Spool extends AsyncDisposable {
@@ -13,21 +15,20 @@ export interface Spool extends AsyncDisposable {
   read(from: number, to: number): AsyncIterable<Buffer>;
 }
 
-/** Room that all spools of the process share. */
-export interface SpoolSpace {
-  /** Throws {@link SpoolFull} if there is no more. */
-  take(bytes: number): void;
-  giveBack(bytes: number): void;
-}
+/** Room that spools share; `take` throws {@link SpoolFull}. */
+export type SpoolSpace = Room;
 
-export function createSpoolSpace(totalBytes: number): SpoolSpace {
+/** With `within`, what is taken is taken there too. */
+export function createSpoolSpace(totalBytes: number, within?: SpoolSpace): SpoolSpace {
   let taken = 0;
   return {
     take(bytes) {
       if (taken + bytes > totalBytes) throw new SpoolFull('all room for spools is taken');
+      within?.take(bytes);
       taken += bytes;
     },
     giveBack(bytes) {
+      within?.giveBack(bytes);
       taken -= bytes;
     },
   };

@@ -1,10 +1,13 @@
 /** Runs the steps of a request on its stream, and the settings that come before them. */
 import { mayNeedBinary } from '../domain/binary.ts';
+import { needsEstimate } from '../domain/guard.ts';
 import type { Notice, SqlError } from '../domain/entries.ts';
 import type { Query } from '../domain/plan.ts';
 import type { QueryWithParameters } from '../domain/ports.ts';
 import type { Step } from '../domain/statements.ts';
 import { textFault } from '../domain/statements.ts';
+import type { Estimating } from './explain.pg.ts';
+import { estimate } from './explain.pg.ts';
 import type { Stream } from './stream.pg.ts';
 import { extendedQuery, parse, PARAMETERS_MAX, simpleQuery, sync } from './wire.pg.ts';
 
@@ -13,12 +16,20 @@ export interface StepsOptions {
   readonly steps: readonly Step[];
   /** All values are wanted as PostgreSQL prints them. */
   readonly isText?: boolean;
+  /** The cost guard: what is estimated before it runs. */
+  readonly guarded?: Estimating | undefined;
 }
 
-export async function runSteps(stream: Stream, { queries, steps, isText = false }: StepsOptions): Promise<void> {
+export async function runSteps(stream: Stream, { queries, steps, isText = false, guarded }: StepsOptions): Promise<void> {
   for (const [index, step] of steps.entries()) {
     const query = queries[index];
     if (stream.isOver || query === undefined) return;
+    if (step.kind === 'run' && guarded !== undefined && needsEstimate(guarded.bounds)) {
+      const fault = parametersFault(query.params ?? []);
+      if (fault !== undefined) return stream.refuse(fault);
+      await estimate(stream, query, { ...guarded, parts: step.parts });
+      if (stream.isOver) return;
+    }
     await runStep(stream, query, { step, isLast: index === steps.length - 1, isText });
   }
 }
@@ -81,12 +92,12 @@ export async function applySettings(stream: Stream, settings: ReadonlyMap<string
 /** Who the session is, and how its text is read, is not the caller's to choose. */
 const FIXED = new Set(['role', 'session_authorization', 'client_encoding', 'standard_conforming_strings']);
 
-function settingFault(name: string, value: string): string | undefined {
+export function settingFault(name: string, value: string): string | undefined {
   if (FIXED.has(name.toLowerCase())) return 'it cannot be chosen here';
   return (textFault(name) ?? textFault(value))?.message;
 }
 
-const settingNotice = (name: string, reason: string): Notice => ({
+export const settingNotice = (name: string, reason: string): Notice => ({
   message: `startup setting ${name} not set: ${reason}`,
   code: '01000',
   severity: 'notice',

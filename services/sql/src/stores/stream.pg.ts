@@ -5,10 +5,14 @@ import { binaryEncoder } from '../domain/binary.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
 import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
 import { resultTooLarge } from '../domain/entries.ts';
+import type { Bound, Bounds } from '../domain/guard.ts';
+import { tookTooLong, tooManyBytes, tooManyRows } from '../domain/guard.ts';
 import type { RowForm, RowShape, Script, TransactionStatus } from '../domain/script.ts';
 import type { SettingChange } from '../domain/statements.ts';
 import { isUtf8Name, unsupported } from '../domain/statements.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
+import type { Explained } from './explain.pg.ts';
+import { PlanReader } from './explain.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
 import { MessageType, readColumns, readError, sqlError, toNotice } from './messages.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
@@ -23,6 +27,8 @@ export interface StreamOptions {
   readonly areTypesHidden?: boolean;
   /** The session is the caller's until it ends: it is not reset behind the last statement. */
   readonly isHeld?: boolean;
+  /** The caller's own, of rows, bytes and time. */
+  readonly bounds?: Bounds | undefined;
 }
 
 /** How long a canceled statement may take to end before its session is ended. */
@@ -37,13 +43,18 @@ const typesUnknown: SqlError = { message: 'could not look up the types of the re
 /** What the server says when it was asked to cancel a statement, and when to end a session. */
 const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
 
+const NO_BOUNDS: Bounds = {};
+
 const LATE_DETAIL = 'The statement had ended before it could be canceled; its effects are kept.';
 
-type Mode = 'simple' | 'extended' | 'probe' | 'setting';
+type Mode = 'simple' | 'extended' | 'probe' | 'setting' | 'explain';
 
 export class Stream implements Exchange {
   readonly #script: Script;
   readonly #resultBytesMax: number;
+  readonly #tooManyBytes: SqlError;
+  readonly #rowsMax: Bound | undefined;
+  readonly #statementTime: Bound | undefined;
   readonly #describeRows: DescribeRows;
   readonly #areTypesHidden: boolean;
   readonly #isHeld: boolean;
@@ -80,10 +91,18 @@ export class Stream implements Exchange {
   /** The reading waits for the script. */
   #isHalted = false;
   #grace: NodeJS.Timeout | undefined;
+  /** Ends the statement that runs. */
+  #late: NodeJS.Timeout | undefined;
+  #plan = new PlanReader();
 
-  constructor({ script, resultBytes, describeRows, areTypesHidden = false, isHeld = false }: StreamOptions) {
+  constructor({ script, resultBytes, describeRows, areTypesHidden = false, isHeld = false, bounds = NO_BOUNDS }: StreamOptions) {
     this.#script = script;
-    this.#resultBytesMax = resultBytes;
+    const { resultBytesMax: ownBytes } = bounds;
+    const isOwn = ownBytes !== undefined && ownBytes.value < resultBytes;
+    this.#resultBytesMax = isOwn ? ownBytes.value : resultBytes;
+    this.#tooManyBytes = isOwn ? tooManyBytes(ownBytes) : resultTooLarge(resultBytes);
+    this.#rowsMax = bounds.rowsMax;
+    this.#statementTime = bounds.statementTimeMs;
     this.#describeRows = describeRows;
     this.#areTypesHidden = areTypesHidden;
     this.#isHeld = isHeld;
@@ -150,6 +169,18 @@ export class Stream implements Exchange {
     this.#reported.clear();
   }
 
+  /**
+   * What the server answers to one EXPLAIN, of which the script hears nothing; undefined if there is no answer and the
+   * request is over.
+   */
+  async explain(bytes: Buffer): Promise<Explained | undefined> {
+    if (this.isOver) return undefined;
+    this.#plan = new PlanReader();
+    await this.#exchange(bytes, 'explain', false);
+    this.#reported.clear();
+    return this.isOver ? undefined : this.#plan.result();
+  }
+
   #exchange(bytes: Buffer, mode: Mode, isLast: boolean, isWhole = true): Promise<void> {
     assert(this.#connection !== undefined);
     this.#mode = mode;
@@ -157,8 +188,17 @@ export class Stream implements Exchange {
     this.#restart();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ended = resolve;
+    this.#watchTime();
     this.#connection.send(bytes, this, isLast && isWhole && !this.#isHeld);
     return promise;
+  }
+
+  /** A string counts as a whole: the server keeps what it tells of its statements until it is full, or done. */
+  #watchTime(): void {
+    const bound = this.#statementTime;
+    if (bound === undefined || this.#mode === 'setting') return;
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => this.stop(tookTooLong(bound)), bound.value);
   }
 
   /** The next statement begins. */
@@ -179,6 +219,10 @@ export class Stream implements Exchange {
   }
 
   message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined {
+    if (this.#mode === 'explain') {
+      this.#plan.message(type, bytes, from, to);
+      return undefined;
+    }
     switch (type) {
       case MessageType.dataRow:
         return this.#dataRow(bytes, from, to);
@@ -217,6 +261,10 @@ export class Stream implements Exchange {
   }
 
   piece(type: number, bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
+    if (this.#mode === 'explain') {
+      this.#plan.piece(type, bytes, from, to);
+      return undefined;
+    }
     if (type === MessageType.dataRow) return this.#dataRowPiece(bytes, from, to, left);
     if (type !== MessageType.error && type !== MessageType.notice) return undefined;
     const room = Math.min(to - from, CUT_BYTES - this.#cutBytes);
@@ -233,11 +281,15 @@ export class Stream implements Exchange {
 
   ended(isLost: boolean): void {
     clearTimeout(this.#grace);
+    clearTimeout(this.#late);
     this.#runParsed = undefined;
     const settings = [...this.#reported].map(([name, value]) => ({ name, value }));
     this.#reported.clear();
     // In extended mode, those of a statement that succeeds are told with its completion.
-    const isToldApart = this.#mode !== 'setting' && (this.#mode !== 'extended' || this.#tag === undefined || this.isOver);
+    const isToldApart =
+      this.#mode !== 'setting' &&
+      this.#mode !== 'explain' &&
+      (this.#mode !== 'extended' || this.#tag === undefined || this.isOver);
     if (isToldApart && settings.length > 0 && !this.#isAbandoned && !isLost) this.#script.settings(settings);
     if (isLost && this.#largeRow !== undefined) this.#cutLargeRow();
     if (!this.isOver) {
@@ -255,11 +307,11 @@ export class Stream implements Exchange {
     if (this.#mode === 'extended' && this.#tag !== undefined) {
       const isTooLarge = this.#tellComplete(this.#tag, settings);
       this.#tag = undefined;
-      if (isTooLarge) return this.refuse(resultTooLarge(this.#resultBytesMax));
+      if (isTooLarge) return this.refuse(this.#tooManyBytes);
     }
     // What was to be canceled has ended by itself: only what is still to come is refused.
     if (this.#stop !== undefined && (this.#isDiscarding || !this.#isLast)) this.refuse(this.#stop);
-    else if (this.#mode !== 'setting') this.#checkReading(settings);
+    else if (this.#mode !== 'setting' && this.#mode !== 'explain') this.#checkReading(settings);
   }
 
   /** `set_config` can do what SET may not. */
@@ -289,7 +341,7 @@ export class Stream implements Exchange {
 
   #openRows(shape: RowShape): Promise<void> | undefined {
     this.#untold = shape;
-    if (this.#count(shape.description.length)) return this.#discard(resultTooLarge(this.#resultBytesMax));
+    if (this.#count(shape.description.length)) return this.#discard(this.#tooManyBytes);
     return undefined;
   }
 
@@ -300,8 +352,9 @@ export class Stream implements Exchange {
 
   #dataRow(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#isDiscarding || this.#mode === 'setting') return undefined;
-    if (this.#count(to - from)) return this.#discard(resultTooLarge(this.#resultBytesMax));
+    if (this.#count(to - from)) return this.#discard(this.#tooManyBytes);
     if (this.#untold !== undefined) this.#tellColumns(this.#untold);
+    if (this.#rowsMax !== undefined && this.#rows >= this.#rowsMax.value) return this.#discard(tooManyRows(this.#rowsMax));
     this.#rows += 1;
     try {
       this.#writeRow(bytes, from);
@@ -344,7 +397,8 @@ export class Stream implements Exchange {
     if (this.isOver || this.#mode === 'setting') return undefined;
     if (this.#largeRow === undefined) {
       if (this.#isDiscarding) return undefined;
-      if (this.#count(to - from + left)) return this.#discard(resultTooLarge(this.#resultBytesMax));
+      if (this.#count(to - from + left)) return this.#discard(this.#tooManyBytes);
+      if (this.#rowsMax !== undefined && this.#rows >= this.#rowsMax.value) return this.#discard(tooManyRows(this.#rowsMax));
       if (this.#untold !== undefined) this.#tellColumns(this.#untold);
       if (this.#form === undefined) return undefined;
       this.#rows += 1;
@@ -386,7 +440,7 @@ export class Stream implements Exchange {
       if (this.#untold !== undefined) this.#tellColumns(this.#untold);
       return this.#makeRoom();
     }
-    if (this.#tellComplete(tag, [])) return this.#discard(resultTooLarge(this.#resultBytesMax));
+    if (this.#tellComplete(tag, [])) return this.#discard(this.#tooManyBytes);
     return this.#makeRoom();
   }
 
