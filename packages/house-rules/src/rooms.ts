@@ -8,7 +8,7 @@ const ROOM: readonly RegExp[] = [
   /^src\/domain\/[a-z0-9-]+(\.test)?\.ts$/,
   /^src\/nats\/[a-z0-9-]+(\.test)?\.ts$/,
   /^src\/http\/[a-z0-9-]+(\.test)?\.ts$/,
-  /^src\/http\/(routes|middleware)\/[a-z0-9-]+(\.test)?\.ts$/,
+  /^src\/http\/(routes|middleware|sockets)\/[a-z0-9-]+(\.test)?\.ts$/,
   /^src\/(stores|clients)\/[a-z0-9-]+(\.[a-z0-9]+)?(\.test)?\.ts$/,
   /^test\/[a-z0-9-]+(\.(suite|memory|[a-z0-9]+))?(\.int|\.memory)?(\.test)?\.ts$/,
   /^test\/fixtures\/[\w.-]+$/,

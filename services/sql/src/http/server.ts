@@ -229,7 +229,7 @@ interface Refusal {
 }
 
 /** An answer where there is no response to write it with. */
-function refuseUpgrade(socket: Duplex, { status, headers, body }: Refusal): void {
+export function refuseUpgrade(socket: Duplex, { status, headers, body }: Refusal): void {
   if (socket.destroyed) return;
   const lines = Object.entries({ ...headers, connection: 'close', 'content-length': String(Buffer.byteLength(body)) });
   const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('');

@@ -9,7 +9,8 @@ import type { RowForm, RowShape, Script } from '../domain/script.ts';
 import { jsonRows } from '../domain/script.ts';
 import type { SettingChange } from '../domain/statements.ts';
 import { invalidText } from '../domain/statements.ts';
-import { createAnswer, Utf8Check } from './answer.fs.ts';
+import { Utf8Check } from '../domain/utf8.ts';
+import { createAnswer } from './answer.fs.ts';
 import type { Spool, SpoolSpace } from './spool.fs.ts';
 import { openSpool, SpoolFull } from './spool.fs.ts';
 

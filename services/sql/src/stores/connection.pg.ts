@@ -13,8 +13,11 @@ export interface ConnectOptions {
   readonly role: string;
   readonly password: string;
   readonly statementTimeoutMs: number;
-  /** Start-up parameters beside our own; one that the server does not know or take ends the start. */
-  readonly settings?: ReadonlyMap<string, string>;
+  /**
+   * What a client that speaks to the server itself begins its session with, by the names of start-up parameters. One that
+   * the server does not know or take ends the start. The forms of values are then the client's own business.
+   */
+  readonly settings?: ReadonlyMap<string, string> | undefined;
   /** A backend could not be ended: it goes on, and nothing here counts it any more. */
   readonly runaway: (backend: Runaway) => void;
 }
@@ -35,7 +38,8 @@ export interface Exchange {
 
 /** Hears what the server says by itself, between the exchanges of a session that is held; notifications at any time. */
 export interface Listener {
-  message(type: number, bytes: Buffer, from: number, to: number): void;
+  /** A promise halts the reading until it resolves. */
+  message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined;
   /** The connection is gone; an exchange that was under way has been told first. */
   lost(): void;
 }
@@ -56,24 +60,43 @@ const IN_TRANSACTION = 0x54;
 const ROLLBACK = simpleQuery('ROLLBACK');
 const DISCARD_ALL = simpleQuery('DISCARD ALL');
 
-/**
- * Forms that the encoders read fastest, and settings that bound a statement. They are the session's own start values,
- * so DISCARD ALL comes back to them; a person may change them within a request.
- */
-const startSettings = ({ statementTimeoutMs, settings = new Map() }: ConnectOptions): string =>
-  Object.entries({
-    DateStyle: 'ISO',
-    IntervalStyle: 'postgres',
-    extra_float_digits: '1',
-    bytea_output: 'hex',
-    standard_conforming_strings: 'on',
-    statement_timeout: String(statementTimeoutMs),
-    // Ends a statement even if this process dies without a word.
-    client_connection_check_interval: '2000',
-    ...Object.fromEntries(settings),
-  })
-    .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\\s]/g, String.raw`\$&`)}`)
+/** Bounds of a statement. They are the session's own start values, so DISCARD ALL comes back to them. */
+const boundSettings = ({ statementTimeoutMs }: ConnectOptions): Readonly<Record<string, string>> => ({
+  statement_timeout: String(statementTimeoutMs),
+  // Ends a statement even if this process dies without a word.
+  client_connection_check_interval: '2000',
+});
+
+/** Forms that the encoders read fastest; a person may change them within a request. */
+const READ_SETTINGS = {
+  DateStyle: 'ISO',
+  IntervalStyle: 'postgres',
+  extra_float_digits: '1',
+  bytea_output: 'hex',
+  standard_conforming_strings: 'on',
+};
+
+const switches = (settings: Readonly<Record<string, string>>): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `-c ${name}=${value}`)
     .join(' ');
+
+/** What a client asks for comes last, and so it has the last word. */
+function startupMessage(options: ConnectOptions, { user, database }: pg.Client): Buffer {
+  const asked = options.settings ?? new Map<string, string>();
+  const parameters = Object.entries({
+    application_name: 'postern',
+    ...Object.fromEntries(asked),
+    options: `${switches(boundSettings(options))} ${asked.get('options') ?? ''}`,
+    user: user ?? '',
+    database: database ?? '',
+  });
+  const body = Buffer.from(`${parameters.map(([name, value]) => `${name}\0${value}\0`).join('')}\0`);
+  const head = Buffer.alloc(8);
+  head.writeUInt32BE(head.length + body.length, 0);
+  head.writeUInt16BE(3, 4);
+  return Buffer.concat([head, body]);
+}
 
 function personUrl({ databaseUrl, role, password }: ConnectOptions): string {
   const url = new URL(databaseUrl);
@@ -117,8 +140,12 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
     application_name: 'postern',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    options: startSettings(options),
+    options: switches({ ...READ_SETTINGS, ...boundSettings(options) }),
   });
+  if (options.settings !== undefined) {
+    // `pg` would have its own way with some of the parameters, the encoding among them.
+    Object.assign(client.connection, { startup: () => client.connection.stream.write(startupMessage(options, client)) });
+  }
   // Its errors reach the exchange through the socket's own events.
   client.on('error', () => {});
   const key = { processID: 0, secretKey: 0 };
@@ -271,6 +298,12 @@ export class Connection {
     this.#lost();
   }
 
+  /** The bytes themselves: from here on the taker sends and hears them. Canceling and ending stay here. */
+  takeOver(): Duplex {
+    this.#stream.removeAllListeners('data');
+    return this.#stream;
+  }
+
   /** Says goodbye to an idle session. */
   close(): void {
     if (!this.#isOpen) return;
@@ -322,8 +355,7 @@ export class Connection {
       return undefined;
     }
     if (this.#listener !== undefined && (exchange === undefined || type === NOTIFICATION)) {
-      this.#listener.message(type, bytes, from, to);
-      return undefined;
+      return this.#listener.message(type, bytes, from, to);
     }
     if (exchange !== undefined) return exchange.message(type, bytes, from, to);
     if (type === ERROR) this.#hasResetFailed = true;

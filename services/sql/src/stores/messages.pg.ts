@@ -10,6 +10,7 @@ export const MessageType = {
   error: 0x45,
   notice: 0x4e,
   parameterStatus: 0x53,
+  notification: 0x41,
   copyIn: 0x47,
   copyOut: 0x48,
   copyBoth: 0x57,

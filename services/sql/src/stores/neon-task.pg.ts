@@ -11,7 +11,8 @@ import type { NeonError, NeonOutcome, NeonQuery, NeonRequest } from '../domain/n
 import { beginBatch, copyRefused, readTag } from '../domain/neon.ts';
 import { Output } from '../domain/output.ts';
 import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
-import { createAnswer, Utf8Check } from './answer.fs.ts';
+import { Utf8Check } from '../domain/utf8.ts';
+import { createAnswer } from './answer.fs.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
 import { MessageType } from './messages.pg.ts';
