@@ -2,9 +2,11 @@ import { eventually } from '@postern/testkit/eventually';
 import { connect } from 'node:net';
 import { expect } from 'vitest';
 
+import type { Route } from '../src/domain/routes.ts';
 import { routeTable } from '../src/http/route-table.ts';
 import { basic, edgeTest as test } from './edge-test.ts';
 import { rawRequest } from './raw-client.ts';
+import { passwordMessage, startupMessage, talk } from './socket-client.ts';
 import type { World } from './world.ts';
 import { PASSWORD } from './world.ts';
 
@@ -261,6 +263,30 @@ test('metrics count by template, listener and status, and the gauge falls when a
   expect(text).not.toContain('somebody');
 });
 
+/** What a route answers to that name with its password, or to nobody; 101 for a socket that is opened. */
+async function verdictOf(
+  world: World,
+  listener: string,
+  route: Route,
+  method: string,
+  name: string | undefined,
+): Promise<number> {
+  const path = route.path.replaceAll(/\{\w+\}/g, 'a-name-of-length');
+  if (route.socket === undefined) {
+    const credentials = name === undefined ? {} : basic(name, PASSWORD);
+    const string =
+      name === undefined ? 'nobody' : `postgres://${encodeURIComponent(name)}:${encodeURIComponent(PASSWORD)}@edge/db`;
+    const headers = route.dialect === 'neon' ? { 'neon-connection-string': string } : credentials;
+    return (await fetch(`${world.origins[listener]}${path}`, { method, headers })).status;
+  }
+  await using client = await talk(world, listener, path);
+  const user = name === undefined ? {} : { user: name };
+  if (route.socket === 'sql') client.ws.send(JSON.stringify({ ...user, password: PASSWORD }));
+  else client.ws.send(Buffer.concat([startupMessage(user), passwordMessage(PASSWORD)]));
+  client.ws.on('message', (bytes: Buffer) => void (String(bytes).startsWith('hello') && client.ws.close(4_000)));
+  return (await client.closed).code === 4_000 ? 101 : 401;
+}
+
 /** imm-058: every route × kind × policy, against what was reviewed. A new route without a line here fails. */
 test('who may use which route is what was reviewed', async ({ world }) => {
   const verdicts: string[] = [];
@@ -270,16 +296,15 @@ test('who may use which route is what was reviewed', async ({ world }) => {
       const row: string[] = [];
       for (const listener of listeners) {
         for (const name of ['alice', 'mz_system', 'pg_somebody', undefined]) {
-          const response = await fetch(`${world.origins[listener]}${route.path.replaceAll(/\{\w+\}/g, 'a-name-of-length')}`, {
-            method,
-            headers: name === undefined ? {} : basic(name, PASSWORD),
-          });
-          expect(response.status).not.toBe(503);
-          row.push(response.status === 401 ? '-' : response.status === 404 && route.group === 'login' ? '.' : '+');
+          const status = await verdictOf(world, listener, route, method, name);
+          expect(status).not.toBe(503);
+          const isDenied = status === 401 || (status === 400 && route.dialect === 'neon');
+          row.push(isDenied ? '-' : status === 404 && route.group === 'login' ? '.' : '+');
         }
         row.push(' ');
       }
-      verdicts.push(`${method.padEnd(6)} ${route.path.padEnd(34)} ${row.join('').trim()}`);
+      const label = route.socket === undefined ? method : 'SOCKET';
+      verdicts.push(`${label.padEnd(6)} ${route.path.padEnd(34)} ${row.join('').trim()}`);
     }
   }
   await expect(`${verdicts.join('\n')}\n`).toMatchFileSnapshot('verdicts.txt');

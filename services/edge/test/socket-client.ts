@@ -110,3 +110,29 @@ export async function openRaw(world: World, listener: string, path: string, firs
     [Symbol.dispose]: () => void socket.destroy(),
   };
 }
+
+/** PostgreSQL's StartupMessage, protocol 3.0 unless another is given. */
+export function startupMessage(settings: Readonly<Record<string, string>>, version = 196_608): Buffer {
+  const text = Object.entries(settings)
+    .map(([name, value]) => `${name}\0${value}\0`)
+    .join('');
+  const body = Buffer.from(`${text}\0`);
+  const head = Buffer.alloc(8);
+  head.writeUInt32BE(body.length + 8);
+  head.writeUInt32BE(version, 4);
+  return Buffer.concat([head, body]);
+}
+
+export function passwordMessage(password: string): Buffer {
+  const body = Buffer.from(`${password}\0`);
+  const head = Buffer.alloc(5);
+  head[0] = 0x70;
+  head.writeUInt32BE(body.length + 4, 1);
+  return Buffer.concat([head, body]);
+}
+
+/** An ErrorResponse, field by field. */
+export function errorFields(bytes: Buffer): Record<string, string> {
+  const fields = bytes.toString('utf8', 5).split('\0');
+  return Object.fromEntries(fields.filter((field) => field !== '').map((field) => [field[0] ?? '', field.slice(1)]));
+}

@@ -259,6 +259,7 @@ function readNeon(exchange: Exchange): void {
   const { user, password, database } = read;
   exchange.connection = { user, database };
   const { credentials } = shown;
+  if (user === '' && credentials.kind !== 'bearer') throw new Failure('CONNECTION_STRING_MALFORMED');
   const own = { kind: 'basic', user, password, mayBeToken: true } as const;
   exchange.shown = { ...shown, credentials: credentials.kind === 'bearer' ? credentials : own };
 }

@@ -21,7 +21,7 @@ const STATEMENT_MS = 330_000;
 const sql = { ...base, target: { service: 'sql' }, deadlineMs: STATEMENT_MS } as const;
 /** Changes as they happen, as Server-Sent Events: a browser asks for them with GET, and resumes where it was. */
 const feed = { ...sql, requestHeaders: ['last-event-id'], affinity: { header: 'last-event-id' } } as const;
-const kept = { ...sql, affinity: { param: 0 } } as const;
+const kept = { ...sql, requestHeaders: ['prefer'], affinity: { param: 0 } } as const;
 
 /** No body, no CORS headers: what a page sends there it could not send by accident. */
 const socket = { ...sql, methods: ['GET'], cors: 'none', bodyBytesMax: 0, deadlineMs: 30_000 } as const;
@@ -41,7 +41,7 @@ export const routeTable: readonly Route[] = [
   },
   { ...feed, path: '/api/sql/subscribe', methods: ['GET'], ownPagesOnly: true },
   { ...feed, path: '/api/sql/listen', methods: ['GET'], ownPagesOnly: true },
-  { ...sql, path: '/api/sql/statements', methods: ['GET', 'POST'], bodyBytesMax: 5 * KiB * KiB },
+  { ...sql, path: '/api/sql/statements', methods: ['GET', 'POST'], bodyBytesMax: 5 * KiB * KiB, requestHeaders: ['prefer'] },
   { ...kept, path: '/api/sql/statements/{id}', methods: ['GET', 'DELETE'] },
   { ...kept, path: '/api/sql/statements/{id}/results', methods: ['GET'] },
   { ...socket, path: '/api/experimental/sql', socket: 'sql' },
