@@ -3,18 +3,50 @@ import type { VerifyAssertion } from '@postern/service-kit/assertion';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 
+import type { ChannelFeeds } from './domain/channels.ts';
+import type { CatalogBook, CoordinatorBook } from './domain/inspections.ts';
 import type { QueryRunner } from './domain/ports.ts';
+import type { Subscriptions } from './domain/subscribe.ts';
+import { catalogRoutes } from './http/routes/catalog.ts';
+import { listenRoute } from './http/routes/listen.ts';
+import type { NeonRouteOptions } from './http/routes/neon.ts';
+import { neonRoute } from './http/routes/neon.ts';
 import { sqlRoute } from './http/routes/sql.ts';
+import { subscribeRoute, withEvents } from './http/routes/subscribe.ts';
 import type { Listener } from './http/server.ts';
 import { createListener } from './http/server.ts';
+import type { SqlSocketOptions } from './http/sockets/sql-socket.ts';
+import { sqlSocketRoutes } from './http/sockets/sql-socket.ts';
 
 export interface AppOptions {
   readonly runner: QueryRunner;
+  readonly catalog: CatalogBook;
+  readonly coordinator: CoordinatorBook;
+  readonly neon: NeonRouteOptions;
+  readonly sqlSockets: Omit<SqlSocketOptions, 'log'>;
+  readonly changes: { readonly subscriptions: Pick<Subscriptions<never>, 'subscribe'>; readonly channels: ChannelFeeds };
   readonly verify: VerifyAssertion;
   readonly log: Logger;
   readonly metrics: Registry;
 }
 
-export function createApp({ runner, verify, log, metrics }: AppOptions): Listener {
-  return createListener({ routes: [sqlRoute(runner)], socketRoutes: [], verify, log, metrics });
+export function createApp({
+  runner,
+  catalog,
+  coordinator,
+  neon,
+  sqlSockets,
+  changes,
+  verify,
+  log,
+  metrics,
+}: AppOptions): Listener {
+  const routes = [
+    withEvents(sqlRoute(runner), changes.subscriptions),
+    subscribeRoute(changes.subscriptions),
+    listenRoute(changes.channels),
+    neonRoute(neon),
+    ...catalogRoutes(catalog, coordinator),
+  ];
+  return createListener({ routes, socketRoutes: sqlSocketRoutes({ ...sqlSockets, log }), verify, log, metrics });
 }

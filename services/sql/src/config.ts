@@ -74,6 +74,36 @@ export const settings = {
     count.default(320_000),
     'Longest time of a whole request, whatever its session sets',
   ),
+  statementTimeMs: setting(
+    'SQL_STATEMENT_JOB_TIMEOUT_MS',
+    count.default(3_600_000),
+    'Longest time of an asynchronous statement, whatever its session sets',
+  ),
+  statementKeptSeconds: setting(
+    'SQL_STATEMENT_KEPT_SECONDS',
+    count.default(3_600),
+    'How long an asynchronous statement and its results are kept after its end',
+  ),
+  statementsPerPrincipalMax: setting(
+    'SQL_STATEMENTS_PER_PRINCIPAL_MAX',
+    count.default(32),
+    'Most asynchronous statements of one principal, running and kept',
+  ),
+  statementsMax: setting(
+    'SQL_STATEMENTS_MAX',
+    count.default(256),
+    'Most asynchronous statements of all principals, running and kept; each may have a file open',
+  ),
+  statementsBytesPerPrincipal: setting(
+    'SQL_STATEMENTS_BYTES_PER_PRINCIPAL',
+    z.coerce.number().int().min(1_048_576).default(2_147_483_648),
+    'Bytes of the results of one principal that are kept; beyond it a statement ends with 53400',
+  ),
+  statementsBytes: setting(
+    'SQL_STATEMENTS_BYTES',
+    z.coerce.number().int().min(1_048_576).default(4_294_967_296),
+    'Bytes of the results of all asynchronous statements that are kept; part of SQL_SPOOL_TOTAL_BYTES',
+  ),
   limitsFile: setting(
     'SQL_LIMITS_FILE',
     z.string().optional(),

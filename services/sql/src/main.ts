@@ -1,4 +1,6 @@
 import { authService, credentialRevoked } from '@postern/contracts/auth';
+import { cancelRequested } from '@postern/contracts/edge';
+import { sessionRevoked } from '@postern/contracts/session';
 import { sqlService } from '@postern/contracts/sql';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
@@ -14,12 +16,25 @@ import pg from 'pg';
 import { createApp } from './app.ts';
 import { createLogins } from './clients/auth.ts';
 import { refine, settings } from './config.ts';
+import { createCancelKeys } from './domain/cancel-keys.ts';
+import { createLifetimes } from './http/sockets/lifetime.ts';
+import { createCatalogBook } from './stores/catalog-dump.pg.ts';
 import { createCatalog } from './stores/catalog.pg.ts';
+import { createCoordinatorBook } from './stores/coordinator.pg.ts';
+import { noChangeLog, openChangeLog } from './stores/changes-log.pg.ts';
+import { createChanges } from './stores/changes-services.pg.ts';
 import { openGrammar } from './stores/grammar.libpg.ts';
+import { createHeldSessions } from './stores/held-sessions.pg.ts';
+import { openGuard } from './stores/limits-file.fs.ts';
+import { createNeonRunner } from './stores/neon.pg.ts';
 import { measurePools } from './stores/pool-metrics.ts';
 import { createQueryRunner } from './stores/query-runner.pg.ts';
+import { createReadings } from './stores/readings.pg.ts';
+import { createDescribeRows } from './stores/row-shapes.pg.ts';
 import { createSessions } from './stores/sessions.pg.ts';
 import { createSpoolSpace } from './stores/spool.fs.ts';
+import { openDesk } from './stores/statements.fs.ts';
+import { createYardstick } from './stores/yardstick.pg.ts';
 
 await runService(
   'sql',
@@ -52,32 +67,128 @@ await runService(
         runaway: ({ role, processId, error }) => log.warn({ role, processId, err: error }, 'a backend could not be ended'),
       }),
     );
+    const guard = scope.use(
+      await openGuard({
+        path: config.limitsFile,
+        changed: () => log.info('the limits have changed'),
+        mistaken: (mistakes) => log.error({ mistakes }, 'the new limits cannot be used; the old ones stay'),
+      }),
+    );
+    const yardstick = createYardstick(pool, clock.now);
+    const spoolSpace = createSpoolSpace(config.spoolTotalBytes);
+    const types = createCatalog(pool, clock.now);
     const runner = createQueryRunner({
       sessions,
       grammar,
+      guard,
+      yardstick,
       catalog: createCatalog(pool, clock.now),
       limits: {
         requestMs: config.requestTimeoutMs,
         resultBytes: config.resultBytesMax,
         spoolBytes: config.spoolBytes,
         spoolFolder: config.spoolDir,
-        spoolSpace: createSpoolSpace(config.spoolTotalBytes),
+        spoolSpace,
       },
     });
+    const neon = createNeonRunner({
+      sessions,
+      grammar,
+      catalog: types,
+      limits: {
+        requestMs: config.requestTimeoutMs,
+        answerBytes: config.neonAnswerBytesMax,
+        spoolBytes: config.spoolBytes,
+        spoolFolder: config.spoolDir,
+        spoolSpace,
+      },
+    });
+    const logUrl = config.changesDatabaseUrl;
+    const changes = createChanges({
+      replicaId,
+      sessions,
+      grammar,
+      changeLog: scope.use(logUrl === undefined ? noChangeLog : openChangeLog({ databaseUrl: logUrl, log })),
+      describeRows: createDescribeRows(types),
+      clock,
+      wallClock: { now: () => Date.now() },
+      guard,
+      yardstick,
+      limits: {
+        backlogBytes: config.changesBacklogBytes,
+        totalBytes: config.changesTotalBytes,
+        resumeMs: config.changesResumeSeconds * 1_000,
+        pollMs: config.changesPollMs,
+      },
+    });
+    const drainMs = Math.max(config.drainTimeoutMs - 2_000, 0);
+    const desk = openDesk({
+      keeper: runner,
+      replicaId,
+      clock,
+      limits: {
+        perPrincipal: config.statementsPerPrincipalMax,
+        total: config.statementsMax,
+        keptMs: config.statementKeptSeconds * 1_000,
+        runMs: config.statementTimeMs,
+        bytes: config.statementsBytes,
+        bytesPerPrincipal: config.statementsBytesPerPrincipal,
+      },
+      space: spoolSpace,
+      drainMs,
+      failed: (error) => log.warn({ err: error }, 'an asynchronous statement failed'),
+    });
     measurePools(metrics, sessions, runner);
+    const readings = createReadings({ sessions, clock, readingMs: config.statementTimeoutMs });
+    const answers = { spoolBytes: config.spoolBytes, spoolFolder: config.spoolDir, spoolSpace };
+    const censuses = { requests: runner.census, readings: readings.underWay, neon: neon.census };
+    const cancelKeys = createCancelKeys();
+    const lifetimes = createLifetimes({ drainMs, now: () => Date.now() });
+    const held = createHeldSessions({ sessions, grammar, guard, yardstick, catalog: types, resultBytes: config.resultBytesMax });
     scope.use(
       listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
         if (tokenId === undefined) sessions.revoke(principalId);
+        lifetimes.credentialRevoked({ principalId, tokenId });
+        desk.revoke(principalId, tokenId);
         runner.revoke(principalId, tokenId);
+        readings.revoke(principalId, tokenId);
+        neon.revoke(principalId, tokenId);
+        changes.revoke(principalId, tokenId);
       }),
     );
+    scope.use(
+      listen(bus, sessionRevoked, log, (revoked) => {
+        lifetimes.sessionRevoked(revoked);
+        changes.sessionRevoked(revoked);
+      }),
+    );
+    scope.use(listen(bus, cancelRequested, log, (key) => cancelKeys.cancel(key.processId, key.secretKey)));
     void onReconnect(bus, () => {
+      lifetimes.missed();
       sessions.revokeAll();
+      desk.revokeAll();
       runner.revokeAll();
+      readings.revokeAll();
+      neon.revokeAll();
+      changes.revokeAll();
     });
 
     const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await auth.publishKeys({})).keys });
-    const app = createApp({ runner, verify, log, metrics });
+    const catalog = createCatalogBook({ readings, answers });
+    const coordinator = createCoordinatorBook({ replicaId, clock, readings, sessions, censuses, answers });
+    const database = new pg.Client(own).database ?? '';
+    const app = createApp({
+      runner,
+      desk,
+      catalog,
+      coordinator,
+      neon: { neon, database },
+      changes,
+      sqlSockets: { sessions: held, cancelKeys, lifetimes },
+      verify,
+      log,
+      metrics,
+    });
     const door = scope.use(
       await openDoor(app.request, {
         host: config.httpHost,
@@ -85,6 +196,12 @@ await runService(
         prepare: (server) => void server.on('upgrade', app.upgrade),
       }),
     );
+    scope.use(desk);
+    // After the door, which cuts the sockets off that are left when it shuts.
+    scope.use(lifetimes);
+    // Its answers end before the door waits for answers to end.
+    scope.use(changes);
+    scope.defer(() => desk.startDraining());
     scope.use(serve(bus, sqlService, {}, { log, metrics, replicaId }));
     const isReady = createReadiness({ database: () => pool.query('select 1') });
     scope.use(await serveOps({ host: config.opsHost, port: config.opsPort, metrics, isReady }));

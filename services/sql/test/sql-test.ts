@@ -4,7 +4,9 @@ import type { PublicKey } from '@postern/contracts/auth';
 import { authService, credentialRevoked } from '@postern/contracts/auth';
 import type { Principal } from '@postern/contracts/common';
 import { PRINCIPAL_HEADER } from '@postern/contracts/common';
+import { cancelRequested } from '@postern/contracts/edge';
 import { Failure } from '@postern/contracts/failure';
+import { sessionRevoked } from '@postern/contracts/session';
 import { createClient } from '@postern/rpc/client';
 import { emit, listen } from '@postern/rpc/events';
 import { ASSERTION_ISSUER, createAssertionVerifier } from '@postern/service-kit/assertion';
@@ -22,13 +24,29 @@ import { Registry } from 'prom-client';
 
 import { createApp } from '../src/app.ts';
 import { createLogins } from '../src/clients/auth.ts';
+import { createCancelKeys } from '../src/domain/cancel-keys.ts';
+import type { LimitTable } from '../src/domain/guard.ts';
+import { createGuard } from '../src/domain/guard.ts';
+import type { Lifetimes } from '../src/http/sockets/lifetime.ts';
+import { createLifetimes } from '../src/http/sockets/lifetime.ts';
+import { createCatalogBook } from '../src/stores/catalog-dump.pg.ts';
 import { createCatalog } from '../src/stores/catalog.pg.ts';
+import { noChangeLog, openChangeLog } from '../src/stores/changes-log.pg.ts';
+import { createChanges } from '../src/stores/changes-services.pg.ts';
+import type { SubscriptionLimits } from '../src/stores/changes.pg.ts';
+import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
+import { createCoordinatorBook } from '../src/stores/coordinator.pg.ts';
 import { openGrammar } from '../src/stores/grammar.libpg.ts';
+import { createHeldSessions } from '../src/stores/held-sessions.pg.ts';
+import type { NeonLimits } from '../src/stores/neon-task.pg.ts';
+import { createNeonRunner } from '../src/stores/neon.pg.ts';
 import type { RunnerLimits } from '../src/stores/query-runner.pg.ts';
 import { createQueryRunner } from '../src/stores/query-runner.pg.ts';
 import type { SessionsOptions } from '../src/stores/sessions.pg.ts';
+import { createReadings } from '../src/stores/readings.pg.ts';
 import { createSessions } from '../src/stores/sessions.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
+import { createYardstick } from '../src/stores/yardstick.pg.ts';
 
 export interface Person {
   readonly name: string;
@@ -86,12 +104,19 @@ export interface RunningSql {
   headers(person: Person): Promise<Record<string, string>>;
 }
 
+export interface StartedSql extends RunningSql {
+  readonly lifetimes: Lifetimes;
+}
+
 export interface SqlSettings {
-  readonly limits?: Partial<RunnerLimits>;
+  readonly limits?: Partial<RunnerLimits & Pick<NeonLimits, 'answerBytes'>>;
   readonly pool?: Partial<SessionsOptions['limits']> & { readonly waitMs?: number };
   readonly held?: Partial<SessionsOptions['heldLimits']>;
+  /** The cost guard's. */
+  readonly limitTable?: LimitTable;
   readonly statementTimeoutMs?: number;
   readonly databaseUrl?: string;
+  readonly changes?: Partial<SubscriptionLimits> & { readonly hasLog?: boolean; readonly replicaId?: string };
 }
 
 export const sqlTest = busTest
@@ -149,7 +174,7 @@ export const sqlTest = busTest
   .extend('startSql', { scope: 'file' }, async ({ nats, database, auth }, { onCleanup }) => {
     const scope = new AsyncDisposableStack();
     onCleanup(() => scope.disposeAsync());
-    return (settings: SqlSettings = {}): Promise<RunningSql> => startSql({ nats, database, auth, scope }, settings);
+    return (settings: SqlSettings = {}): Promise<StartedSql> => startSql({ nats, database, auth, scope }, settings);
   })
   .extend('sql', { scope: 'file' }, ({ startSql }) => startSql())
   .extend('alice', { scope: 'file' }, ({ person }) => person('alice'))
@@ -231,7 +256,7 @@ interface World {
   readonly scope: AsyncDisposableStack;
 }
 
-async function startSql({ nats, database, auth, scope }: World, settings: SqlSettings): Promise<RunningSql> {
+async function startSql({ nats, database, auth, scope }: World, settings: SqlSettings): Promise<StartedSql> {
   const bus = scope.adopt(await connectAs(nats, 'sql'), (open) => open.close());
   const client = createClient(bus, authService);
   const log = createLogger({ service: 'sql', level: 'silent' });
@@ -251,28 +276,87 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       runaway: () => {},
     }),
   );
+  const spoolSpace = createSpoolSpace(1_073_741_824);
+  const grammar = scope.use(await openGrammar());
+  const types = createCatalog(own, clock.now);
+  const guard = createGuard(settings.limitTable);
+  const yardstick = createYardstick(own, clock.now);
   const runner = createQueryRunner({
     sessions,
-    grammar: scope.use(await openGrammar()),
-    catalog: createCatalog(own, clock.now),
+    grammar,
+    guard,
+    yardstick,
+    catalog: types,
     limits: {
       requestMs: 60_000,
       resultBytes: 16_777_216,
       spoolBytes: 262_144,
       spoolFolder: tmpdir(),
-      spoolSpace: createSpoolSpace(1_073_741_824),
+      spoolSpace,
       ...settings.limits,
     },
   });
+  const neon = createNeonRunner({
+    sessions,
+    grammar,
+    catalog: types,
+    limits: {
+      requestMs: 60_000,
+      answerBytes: 16_777_216,
+      spoolBytes: 262_144,
+      spoolFolder: tmpdir(),
+      spoolSpace,
+      ...settings.limits,
+    },
+  });
+  const readings = createReadings({ sessions, clock, readingMs: 30_000 });
+  const { hasLog = false, replicaId = 'replica-1', ...changeLimits } = settings.changes ?? {};
+  const changes = createChanges({
+    replicaId,
+    sessions,
+    grammar,
+    changeLog: scope.use(hasLog ? openChangeLog({ databaseUrl: database.url, log }) : noChangeLog),
+    describeRows: createDescribeRows(types),
+    clock,
+    wallClock: { now: () => Date.now() },
+    guard,
+    yardstick,
+    limits: { backlogBytes: 16_777_216, totalBytes: 67_108_864, resumeMs: 30_000, pollMs: 100, ...changeLimits },
+  });
+  const answers = { spoolBytes: settings.limits?.spoolBytes ?? 262_144, spoolFolder: tmpdir(), spoolSpace };
+  const censuses = { requests: runner.census, readings: readings.underWay, neon: neon.census };
+  const catalog = createCatalogBook({ readings, answers });
+  const coordinator = createCoordinatorBook({ replicaId: 'test', clock, readings, sessions, censuses, answers });
+  const cancelKeys = createCancelKeys();
+  const lifetimes = createLifetimes({ drainMs: 2_000, now: () => Date.now() });
+  const resultBytes = settings.limits?.resultBytes ?? 16_777_216;
+  const held = createHeldSessions({ sessions, grammar, guard, yardstick, catalog: types, resultBytes });
+  scope.use(listen(bus, sessionRevoked, log, (revoked) => lifetimes.sessionRevoked(revoked)));
+  scope.use(listen(bus, cancelRequested, log, (key) => cancelKeys.cancel(key.processId, key.secretKey)));
   scope.use(
     listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
       if (tokenId === undefined) sessions.revoke(principalId);
+      lifetimes.credentialRevoked({ principalId, tokenId });
       runner.revoke(principalId, tokenId);
+      readings.revoke(principalId, tokenId);
+      neon.revoke(principalId, tokenId);
+      changes.revoke(principalId, tokenId);
     }),
   );
   await bus.flush();
   const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await client.publishKeys({})).keys });
-  const app = createApp({ runner, verify, log, metrics: new Registry() });
+  const served = { neon, database: new URL(database.ownUrl).pathname.slice(1) };
+  const app = createApp({
+    runner,
+    catalog,
+    coordinator,
+    neon: served,
+    changes,
+    sqlSockets: { sessions: held, cancelKeys, lifetimes },
+    verify,
+    log,
+    metrics: new Registry(),
+  });
   const door = scope.use(
     await openDoor(app.request, {
       host: '127.0.0.1',
@@ -280,7 +364,9 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       prepare: (server) => void server.on('upgrade', app.upgrade),
     }),
   );
-  return talkTo(door.origin, auth);
+  scope.use(lifetimes);
+  scope.use(changes);
+  return { ...talkTo(door.origin, auth), lifetimes };
 }
 
 /** Requests as the edge forwards them. */

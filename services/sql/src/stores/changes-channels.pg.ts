@@ -1,0 +1,137 @@
+/** Feeds of NOTIFY: one session of the caller's own login for each. */
+import type { Principal } from '@postern/contracts/common';
+import { isFailure } from '@postern/contracts/failure';
+
+import type { ChannelFeed, ChannelFeeds, ChannelRequest, ChannelSink } from '../domain/channels.ts';
+import type { SqlError } from '../domain/entries.ts';
+import type { Clock } from '../domain/ports.ts';
+import { quoteName } from '../domain/changes-query.ts';
+import { Asking } from './changes-asking.pg.ts';
+import { QueryFailure } from './readings.pg.ts';
+import type { Sessions } from './sessions.pg.ts';
+import { MessageReader } from './wire.pg.ts';
+
+export interface ChannelFeedsOptions {
+  readonly sessions: Pick<Sessions, 'hold'>;
+  /** Unix time in milliseconds. */
+  readonly wallClock: Clock;
+}
+
+export interface LiveChannelFeeds extends ChannelFeeds, AsyncDisposable {
+  revokeWhere(isOf: (principal: Principal) => boolean): void;
+  revokeAll(): void;
+}
+
+const NOTIFICATION = 0x41;
+const LONGEST_TIMER_MS = 2_147_483_647;
+
+const revoked: SqlError = { message: 'the feed was ended because the credential was revoked', code: '57014' };
+const maybeRevoked: SqlError = {
+  message: 'the feed was ended because a revocation of the credential may have been missed',
+  code: '57014',
+};
+const expired: SqlError = { message: 'the feed was ended because the credential has expired', code: '57014' };
+const draining: SqlError = { message: 'the feed was ended because the service is stopping', code: '57P01' };
+const lost: SqlError = { message: 'the connection to the server was lost: notifications may be missing', code: '08006' };
+const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
+
+export function createChannelFeeds({ sessions, wallClock }: ChannelFeedsOptions): LiveChannelFeeds {
+  const open = new Set<OpenFeed>();
+  const serve = async (feed: OpenFeed): Promise<void> => {
+    const { caller, channels } = feed.request;
+    const session = await sessions.hold(caller, feed.stopped);
+    if (session.kind === 'refused') throw new QueryFailure(session.error);
+    const { connection, giveBack } = session.lease;
+    try {
+      const asking = new Asking(connection);
+      connection.listen({
+        message: (type, bytes, from, to) => {
+          if (type === NOTIFICATION) feed.notify(new MessageReader(bytes, from, to));
+        },
+        lost: () => feed.stop(lost),
+      });
+      await asking.command(channels.map((channel) => `LISTEN ${quoteName(channel)}`).join('; '));
+      feed.sink.listening(channels);
+      await feed.stopped;
+      feed.check();
+    } finally {
+      giveBack(Promise.resolve(false));
+    }
+  };
+  const run = async (feed: OpenFeed): Promise<void> => {
+    open.add(feed);
+    const { expiresAt } = feed.request.caller.principal;
+    const until = expiresAt * 1_000 - wallClock.now();
+    const expiry =
+      expiresAt === 0 || until > LONGEST_TIMER_MS ? undefined : setTimeout(() => feed.stop(expired), Math.max(0, until));
+    try {
+      await serve(feed);
+    } catch (error) {
+      if (!feed.hasLeft) feed.sink.error(errorOf(error));
+    } finally {
+      clearTimeout(expiry);
+      open.delete(feed);
+    }
+  };
+  return {
+    open(request, sink): ChannelFeed {
+      const feed = new OpenFeed(request, sink);
+      const ended = run(feed);
+      feed.ended = ended;
+      return { ended, cancel: (error) => feed.stop(error), leave: () => feed.leave() };
+    },
+    revokeWhere(isOf) {
+      for (const feed of open) if (isOf(feed.request.caller.principal)) feed.stop(revoked);
+    },
+    revokeAll() {
+      for (const feed of open) feed.stop(maybeRevoked);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const feed of open) feed.stop(draining);
+      await Promise.all([...open].map(({ ended }) => ended));
+    },
+  };
+}
+
+function errorOf(error: unknown): SqlError {
+  if (error instanceof QueryFailure) return error.error;
+  return isFailure(error) && error.code !== 'INTERNAL' ? away : { message: 'the feed failed', code: 'XX000' };
+}
+
+class OpenFeed {
+  readonly request: ChannelRequest;
+  readonly sink: ChannelSink;
+  ended: Promise<void> = Promise.resolve();
+  hasLeft = false;
+  readonly #stopping = Promise.withResolvers<void>();
+  #error: SqlError | undefined;
+
+  constructor(request: ChannelRequest, sink: ChannelSink) {
+    this.request = request;
+    this.sink = sink;
+  }
+
+  get stopped(): Promise<void> {
+    return this.#stopping.promise;
+  }
+
+  notify(reader: MessageReader): void {
+    if (this.#error !== undefined) return;
+    const processId = reader.int32();
+    this.sink.notification({ channel: reader.text(), payload: reader.text(), processId });
+  }
+
+  stop(error: SqlError): void {
+    this.#error ??= error;
+    this.#stopping.resolve();
+  }
+
+  leave(): void {
+    this.hasLeft = true;
+    this.stop(lost);
+  }
+
+  check(): void {
+    if (this.#error !== undefined) throw new QueryFailure(this.#error);
+  }
+}

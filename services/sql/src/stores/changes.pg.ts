@@ -1,0 +1,313 @@
+/** Subscriptions: who has one, what it holds, how it ends, and how it is continued. */
+import type { Principal } from '@postern/contracts/common';
+import { isFailure } from '@postern/contracts/failure';
+import { randomBytes } from 'node:crypto';
+
+import type { SqlError } from '../domain/entries.ts';
+import { humanSize } from '../domain/entries.ts';
+import type { Guard } from '../domain/guard.ts';
+import type { Yardstick } from '../domain/guard-estimate.ts';
+import type { Clock, Grammar } from '../domain/ports.ts';
+import type { SubscribeRequest, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
+import { readToken } from '../domain/changes-token.ts';
+import { Asking } from './changes-asking.pg.ts';
+import { Feed } from './changes-feed.pg.ts';
+import type { ChangeLog } from './changes-log.pg.ts';
+import { startAgain } from './changes-source.pg.ts';
+import type { Connection } from './connection.pg.ts';
+import { QueryFailure } from './readings.pg.ts';
+import type { DescribeRows } from './row-shapes.pg.ts';
+import type { Sessions } from './sessions.pg.ts';
+import { settingFault, settingNotice } from './steps.pg.ts';
+
+export interface SubscriptionLimits {
+  /** Bytes that one subscription may hold: what it has shown, and what waits to be shown. */
+  readonly backlogBytes: number;
+  /** The same of all together. */
+  readonly totalBytes: number;
+  /** How long one that nobody listens to is kept. */
+  readonly resumeMs: number;
+  /** How often queries are run again of which the log does not tell. */
+  readonly pollMs: number;
+}
+
+export interface SubscriptionsOptions {
+  readonly replicaId: string;
+  readonly sessions: Pick<Sessions, 'hold'>;
+  readonly grammar: Grammar;
+  readonly changeLog: ChangeLog;
+  readonly describeRows: DescribeRows;
+  readonly clock: Clock;
+  /** Unix time in milliseconds. */
+  readonly wallClock: Clock;
+  readonly guard: Guard;
+  readonly yardstick: () => Promise<Yardstick>;
+  readonly limits: SubscriptionLimits;
+}
+
+export interface LiveSubscriptions extends Subscriptions<Connection>, AsyncDisposable {
+  revokeWhere(isOf: (principal: Principal) => boolean): void;
+  /** Revocations may have been missed: ends all of them. */
+  revokeAll(): void;
+  counts(): { readonly open: number; readonly kept: number; readonly bytes: number };
+}
+
+const canceled: SqlError = { message: 'canceling statement due to user request', code: '57014' };
+const revoked: SqlError = { message: 'the subscription was ended because the credential was revoked', code: '57014' };
+const maybeRevoked: SqlError = {
+  message: 'the subscription was ended because a revocation of the credential may have been missed',
+  code: '57014',
+};
+const expired: SqlError = { message: 'the subscription was ended because the credential has expired', code: '57014' };
+const draining: SqlError = { message: 'the subscription was ended because the service is stopping', code: '57P01' };
+/** The same for a token of somebody else's as for one that never was. */
+export const cannotContinue: SqlError = {
+  message: 'the subscription cannot be continued from this token',
+  code: '55000',
+  hint: startAgain,
+};
+const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
+const isTaken: SqlError = { message: 'the subscription was continued elsewhere', code: '57014' };
+
+export function createSubscriptions(options: SubscriptionsOptions): LiveSubscriptions {
+  return new AllSubscriptions(options);
+}
+
+/** Kept ones of one principal; the oldest goes. */
+const KEPT_MAX = 100;
+const LONGEST_TIMER_MS = 2_147_483_647;
+
+class AllSubscriptions implements LiveSubscriptions {
+  readonly #options: SubscriptionsOptions;
+  readonly #feeds = new Map<string, Feed>();
+  readonly #open = new Set<Attendance>();
+  #isClosed = false;
+
+  constructor(options: SubscriptionsOptions) {
+    this.#options = options;
+  }
+
+  subscribe(request: SubscribeRequest<Connection>, sink: SubscriptionSink): Subscription {
+    const attendance = new Attendance(request, sink);
+    const ended = this.#isClosed ? this.#refuse(attendance) : this.#attend(attendance);
+    return { ended, cancel: (error = canceled) => attendance.stop(error), leave: () => attendance.leave() };
+  }
+
+  #refuse(attendance: Attendance): Promise<void> {
+    attendance.sink.error(draining);
+    return Promise.resolve();
+  }
+
+  async #attend(attendance: Attendance): Promise<void> {
+    this.#open.add(attendance);
+    const { principal } = attendance.request.caller;
+    const until = principal.expiresAt * 1_000 - this.#options.wallClock.now();
+    const expiry =
+      principal.expiresAt === 0 || until > LONGEST_TIMER_MS
+        ? undefined
+        : setTimeout(() => attendance.stop(expired), Math.max(0, until));
+    const admission = this.#options.guard.enter(principal);
+    try {
+      if (admission.kind === 'refused') throw new QueryFailure(admission.error);
+      await this.#serve(attendance);
+    } catch (error) {
+      this.#fail(attendance, error);
+    } finally {
+      if (admission.kind === 'admitted') admission.leave();
+      clearTimeout(expiry);
+      this.#open.delete(attendance);
+      attendance.ended.resolve();
+    }
+  }
+
+  #fail(attendance: Attendance, error: unknown): void {
+    if (attendance.hasLeft) return;
+    if (error instanceof QueryFailure) attendance.sink.error(error.error);
+    else if (isFailure(error) && error.code !== 'INTERNAL') attendance.sink.error(away);
+    else attendance.sink.error({ message: 'the subscription failed', code: 'XX000' });
+  }
+
+  async #serve(attendance: Attendance): Promise<void> {
+    const { statement, caller } = attendance.request;
+    const feed = statement.options.resume === undefined ? this.#begin(attendance) : await this.#continue(attendance);
+    let failure: unknown;
+    const from = feed.isStarted ? (readToken(statement.options.resume ?? '')?.number ?? -1) + 1 : 0;
+    try {
+      const session = await this.#session(attendance);
+      try {
+        await feed.attend(attendance, session.asking, from);
+      } finally {
+        await session.release();
+      }
+    } catch (error) {
+      failure = error;
+      throw error;
+    } finally {
+      feed.release();
+      const mayGoOn = attendance.hasLeft || (failure instanceof QueryFailure && goesOn(failure.error));
+      if (mayGoOn && feed.mayBeContinued && !this.#isClosed) this.#keep(feed, caller.principal.id);
+      else this.#drop(feed);
+    }
+  }
+
+  #begin(attendance: Attendance): Feed {
+    const { limits } = this.#options;
+    const feed: Feed = new Feed(randomBytes(16).toString('hex'), attendance.request, this.#options, () => {
+      if (feed.bytes > limits.backlogBytes) feed.fail(retired('its backlog', limits.backlogBytes));
+      else if (this.counts().bytes > limits.totalBytes) feed.fail(retired('what all subscriptions hold', limits.totalBytes));
+    });
+    this.#feeds.set(feed.id, feed);
+    return feed;
+  }
+
+  async #continue(attendance: Attendance): Promise<Feed> {
+    const { caller, statement } = attendance.request;
+    const token = readToken(statement.options.resume ?? '');
+    const feed = token?.replica === this.#options.replicaId ? this.#feeds.get(token.subscription) : undefined;
+    if (token === undefined || feed === undefined || !feed.isFor(caller.principal, statement))
+      throw new QueryFailure(cannotContinue);
+    // Its connection may be dead without a word.
+    const before = feed.attendance;
+    if (before instanceof Attendance) {
+      before.stop(isTaken);
+      before.leave();
+      await before.ended.promise;
+    }
+    if (this.#feeds.get(feed.id) !== feed || feed.attendance !== undefined || !feed.reaches(token))
+      throw new QueryFailure(cannotContinue);
+    feed.hold();
+    return feed;
+  }
+
+  #keep(feed: Feed, principalId: string): void {
+    const kept = [...this.#feeds.values()].filter((other) => other.isKept && other !== feed && other.principalId === principalId);
+    const [oldest] = kept;
+    if (kept.length >= KEPT_MAX && oldest !== undefined) this.#drop(oldest);
+    feed.keep(this.#options.limits.resumeMs, () => this.#drop(feed));
+  }
+
+  #drop(feed: Feed): void {
+    this.#feeds.delete(feed.id);
+    feed[Symbol.dispose]();
+  }
+
+  async #session(attendance: Attendance): Promise<{ readonly asking: Asking; release(): Promise<void> }> {
+    const { request } = attendance;
+    if (request.session !== undefined) {
+      const asking = new Asking(request.session);
+      attendance.ask(asking);
+      return { asking, release: () => asking.tidy() };
+    }
+    const session = await this.#options.sessions.hold(request.caller, attendance.stopped);
+    if (session.kind === 'refused') throw new QueryFailure(session.error);
+    const { connection, giveBack } = session.lease;
+    const asking = new Asking(connection);
+    const release = (): Promise<void> => {
+      giveBack(Promise.resolve(false));
+      return Promise.resolve();
+    };
+    try {
+      attendance.ask(asking);
+      for (const [name, value] of request.settings) {
+        const fault = settingFault(name, value) ?? (await asking.ask(setting(name, value)).then(noFault, faultOf));
+        if (fault !== undefined) attendance.sink.notice(settingNotice(name, fault));
+      }
+      return { asking, release };
+    } catch (error) {
+      await release();
+      throw error;
+    }
+  }
+
+  revokeWhere(isOf: (principal: Principal) => boolean): void {
+    for (const attendance of this.#open) if (isOf(attendance.request.caller.principal)) attendance.stop(revoked);
+    for (const feed of this.#feeds.values()) if (feed.isKept && isOf(feed.principal)) this.#drop(feed);
+  }
+
+  revokeAll(): void {
+    for (const attendance of this.#open) attendance.stop(maybeRevoked);
+    for (const feed of this.#feeds.values()) if (feed.isKept) this.#drop(feed);
+  }
+
+  counts(): { readonly open: number; readonly kept: number; readonly bytes: number } {
+    let [kept, bytes] = [0, 0];
+    for (const feed of this.#feeds.values()) {
+      bytes += feed.bytes;
+      if (feed.isKept) kept += 1;
+    }
+    return { open: this.#open.size, kept, bytes };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    for (const attendance of this.#open) attendance.stop(draining);
+    await Promise.all([...this.#open].map(({ ended }) => ended.promise));
+    for (const feed of this.#feeds.values()) this.#drop(feed);
+  }
+}
+
+/** Ends that are not of the subscription's own making: with a new session it can be continued. */
+const goesOn = (error: SqlError): boolean => error === expired || ['08006', '57P01', '53300'].includes(error.code);
+
+const retired = (what: string, bytes: number): SqlError => ({
+  message: `the subscription is retired: ${what} exceeds ${humanSize(bytes)}`,
+  code: '53400',
+  hint: 'Read faster, or subscribe to less.',
+});
+
+const setting = (name: string, value: string): readonly [string, readonly string[]] => [
+  'select pg_catalog.set_config($1, $2, false)',
+  [name, value],
+];
+const noFault = (): undefined => undefined;
+const faultOf = (error: unknown): string => {
+  if (error instanceof QueryFailure && error.error.code !== '08006' && error.error.code !== '57014') return error.error.message;
+  throw error;
+};
+
+/** One who listens to a subscription, for as long as they do. */
+export class Attendance {
+  readonly request: SubscribeRequest<Connection>;
+  readonly sink: SubscriptionSink;
+  readonly ended = Promise.withResolvers<void>();
+  readonly #stopping = Promise.withResolvers<void>();
+  #asking: Asking | undefined;
+  #error: SqlError | undefined;
+  #hasLeft = false;
+
+  constructor(request: SubscribeRequest<Connection>, sink: SubscriptionSink) {
+    this.request = request;
+    this.sink = sink;
+  }
+
+  get hasLeft(): boolean {
+    return this.#hasLeft;
+  }
+
+  /** Resolves when it is to end. */
+  get stopped(): Promise<void> {
+    return this.#stopping.promise;
+  }
+
+  ask(asking: Asking): void {
+    this.#asking = asking;
+    if (this.#error !== undefined) asking.stop(this.#error);
+  }
+
+  stop(error: SqlError): void {
+    if (this.#error !== undefined) return;
+    this.#error = error;
+    this.#asking?.stop(error);
+    this.#stopping.resolve();
+  }
+
+  leave(): void {
+    this.#hasLeft = true;
+    this.stop(canceled);
+  }
+
+  /** Throws what it ends with, if it is to end. */
+  check(): void {
+    if (this.#error !== undefined) throw new QueryFailure(this.#error);
+  }
+}
