@@ -2,7 +2,7 @@ import type { Principal } from '@postern/contracts/common';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { createAssertionMemory, createIdentityMemory, tupleKey } from './memory.ts';
+import { createAssertionMemory, createIdentityMemory, createRevocationWatches, tupleKey } from './memory.ts';
 import type { Verdict } from './ports.ts';
 
 const call = { requestId: 'r1', remainingMs: 1_000 };
@@ -151,4 +151,37 @@ test('an assertion serves one principal at one service, until eight seconds befo
   memory.forget({ principalId: 'p1' });
   expect(await memory.assertionFor(principal({ scopes: [] }), 'sql', call)).toBe('sql.5');
   expect(state.minted).toBe(5);
+});
+
+test('a watch hears what ends while it is open, and nothing of others or of before', () => {
+  const watches = createRevocationWatches();
+  watches.hear({ principalId: 'p' });
+  const watch = watches.begin();
+  const alice = principal({ id: 'p', tokenId: 't' });
+  expect(watch.concerns(alice)).toBe(false);
+  watches.hear({ principalId: 'q' });
+  watches.hear({ principalId: 'p', tokenId: 'another' });
+  expect(watch.concerns(alice)).toBe(false);
+  watches.hear({ principalId: 'p', tokenId: 't' });
+  expect(watch.concerns(alice)).toBe(true);
+  watch.forget();
+  expect(watch.concerns(alice)).toBe(false);
+  let told = 0;
+  watch.onceConcerned(alice, () => (told += 1));
+  watches.hear({ principalId: 'q' });
+  expect(told).toBe(0);
+  watches.missed();
+  watches.missed();
+  expect([told, watch.concerns(principal({ id: 'q' }))]).toEqual([1, true]);
+});
+
+test('a watch that heard too much takes everybody for ended, and one that is closed hears nothing', () => {
+  const watches = createRevocationWatches();
+  const watch = watches.begin();
+  for (let count = 0; count < 1_001; count += 1) watches.hear({ principalId: `other-${count}` });
+  expect(watch.concerns(principal({ id: 'p' }))).toBe(true);
+  watch.forget();
+  watch[Symbol.dispose]();
+  watches.hear({ principalId: 'p' });
+  expect(watch.concerns(principal({ id: 'p' }))).toBe(false);
 });
