@@ -109,3 +109,189 @@ describe('rows of a table', () => {
     expect(told(reader.rows())).toEqual([['-1', false, '1']]);
   });
 });
+
+/** A subscription that hears of what it must not show would hear of this as well, and later. */
+const MARK = '-7';
+
+describe('nobody is shown what is not theirs to see', () => {
+  /** Rows of `owner`s, each visible to its own. */
+  async function ownedTable(database: PersonDatabase, readers: readonly Person[]): Promise<string> {
+    const t = await makeTable(database, readers, 'id int primary key, owner text, secret text');
+    await database.query(`alter table ${t} enable row level security`);
+    await database.query(`create policy own on ${t} for select using (owner = current_user or id = ${MARK})`);
+    return t;
+  }
+  const mark = (database: PersonDatabase, t: string): Promise<unknown> =>
+    database.query(`insert into ${t} values (${MARK}, 'all', 'mark')`);
+
+  test('a hidden row never shows: not when it comes, changes, goes, or is on its way in or out (imm-073)', async ({
+    live,
+    alice,
+    bob,
+    database,
+  }) => {
+    const t = await ownedTable(database, [alice, bob]);
+    await database.query(`insert into ${t} values (1, $1, 'his'), (2, $2, 'hers'), (3, $1, 'his too')`, [bob.name, alice.name]);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE (SELECT id, secret FROM ${t})` });
+    await reader.until(1);
+    await database.query(`insert into ${t} values (4, $1, 'hidden')`, [bob.name]);
+    await database.query(`update ${t} set secret = 'still hidden' where id = 4`);
+    await database.query(`update ${t} set id = 5 where id = 4`);
+    await database.query(`update ${t} set owner = $1, secret = 'given' where id = 5`, [alice.name]);
+    await database.query(`update ${t} set owner = $1, secret = 'taken' where id = 5`, [bob.name]);
+    await database.query(`update ${t} set secret = 'after' where id = 5`);
+    await database.query(`delete from ${t} where id in (1, 5)`);
+    await database.query(`delete from ${t} where id = 2`);
+    await database.query(`truncate ${t}`);
+    await mark(database, t);
+    await reader.until(5);
+    expect(told(reader.rows())).toEqual([
+      ['1', '2', 'hers'],
+      ['1', '5', 'given'],
+      ['-1', '5', 'given'],
+      ['-1', '2', 'hers'],
+      ['1', MARK, 'mark'],
+    ]);
+    expect(JSON.stringify(reader.events)).not.toMatch(/his|hidden|taken|after/);
+  });
+
+  test('the same where the query is run again', async ({ blind, alice, bob, database }) => {
+    const t = await ownedTable(database, [alice, bob]);
+    await database.query(`insert into ${t} values (1, $1, 'his'), (2, $2, 'hers')`, [bob.name, alice.name]);
+    using reader = await readEvents(blind, alice, { query: `SUBSCRIBE (SELECT id, secret FROM ${t} ORDER BY id)` });
+    await reader.until(1);
+    await database.query(`update ${t} set secret = 'hidden' where id = 1`);
+    await database.query(`delete from ${t} where id = 1`);
+    await mark(database, t);
+    await reader.until(2);
+    expect(told(reader.rows())).toEqual([
+      ['1', '2', 'hers'],
+      ['1', MARK, 'mark'],
+    ]);
+  });
+
+  test("the caller's own functions and operators meet no row that is hidden, not even as a predicate (imm-073)", async ({
+    live,
+    alice,
+    bob,
+    database,
+  }) => {
+    const t = await ownedTable(database, [alice, bob]);
+    await database.query(`create schema if not exists own_${t} authorization ${pg.escapeIdentifier(alice.name)}`);
+    await database.query(`grant usage on schema own_${t} to ${pg.escapeIdentifier(bob.name)}`);
+    const leak = `own_${t}.leak`;
+    // It cannot write, but it can fail with what it sees.
+    await live.simple(
+      alice,
+      `create function ${leak}(seen text) returns boolean language plpgsql immutable cost 0.0001 as $$
+         begin if seen like '%hidden%' then raise exception 'seen: %', seen; end if; return true; end $$;
+       create function own_${t}.eq(name, text) returns boolean language plpgsql immutable as $$
+         begin if $2 like '%hidden%' then raise exception 'seen: %', $2; end if; return true; end $$;
+       create function own_${t}.eq(text, name) returns boolean language plpgsql immutable as $$
+         begin raise exception 'seen: %', $1; return true; end $$;
+       create operator own_${t}.= (leftarg = text, rightarg = name, function = own_${t}.eq)`,
+    );
+    const options = encodeURIComponent(JSON.stringify({ search_path: `own_${t}, pg_catalog, public` }));
+    const query = encodeURIComponent(`SUBSCRIBE (SELECT id, secret FROM ${t} WHERE ${leak}(secret))`);
+    using reader = await readEvents(live, alice, { path: `/api/sql/subscribe?query=${query}&options=${options}` });
+    await reader.until(1, 'columns');
+    await database.query(`insert into ${t} values (1, $1, 'hidden one')`, [bob.name]);
+    await database.query(`update ${t} set secret = 'hidden two'`);
+    await mark(database, t);
+    await reader.until(1);
+    expect(told(reader.rows())).toEqual([['1', MARK, 'mark']]);
+    expect(reader.events.filter(({ event }) => event === 'error')).toEqual([]);
+  });
+
+  test('a policy that calls functions where the caller may plant some is asked by the server alone', async ({
+    live,
+    alice,
+    bob,
+    database,
+  }) => {
+    const t = await makeTable(database, [alice, bob], 'id int primary key, owner varchar, secret text');
+    await database.query(
+      `create function public.is_own_${t}(text) returns boolean language sql stable as 'select $1 = current_user'`,
+    );
+    await database.query(`alter table ${t} enable row level security`);
+    await database.query(`create policy own on ${t} for select using (public.is_own_${t}(owner) or id = ${MARK})`);
+    // By name it would be the better match.
+    await live.simple(alice, `create function public.is_own_${t}(varchar) returns boolean language sql as 'select true'`);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE ${t}` });
+    await reader.until(1, 'columns');
+    await database.query(`insert into ${t} values (1, $1, 'hidden')`, [bob.name]);
+    await mark(database, t);
+    await reader.until(1);
+    expect(told(reader.rows())).toEqual([['1', MARK, 'all', 'mark']]);
+  });
+
+  test('rights are asked for again with every change: columns, tables, policies', async ({ live, alice, database }) => {
+    const role = pg.escapeIdentifier(alice.name);
+    const t = await makeTable(database, [], 'id int primary key, secret text');
+    await database.query(`grant select (id) on ${t} to ${role}`);
+    using refused = await readEvents(live, alice, { query: `SUBSCRIBE ${t}` });
+    expect([refused.status, refused.body]).toMatchObject([400, { code: '42501' }]);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE (SELECT id FROM ${t})` });
+    await reader.until(1, 'columns');
+    await database.query(`insert into ${t} values (1, 'a')`);
+    await reader.until(1);
+    await database.query(`revoke select (id) on ${t} from ${role}`);
+    await database.query(`insert into ${t} values (2, 'b')`);
+    const [error] = await reader.until(1, 'error');
+    expect(error?.data).toMatchObject({ code: '42501' });
+    await reader.ended;
+    expect(told(reader.rows())).toEqual([['1', '1']]);
+  });
+
+  test('a policy that is made, changed or dropped counts for the next change', async ({ live, alice, bob, database }) => {
+    const t = await makeTable(database, [alice], 'id int primary key, owner text');
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE (SELECT id FROM ${t})` });
+    await reader.until(1, 'columns');
+    const add = (id: number, owner: Person): Promise<unknown> =>
+      database.query(`insert into ${t} values ($1, $2)`, [id, owner.name]);
+    await add(1, bob);
+    await reader.until(1);
+    await database.query(`create policy own on ${t} for select using (owner = current_user)`);
+    await database.query(`alter table ${t} enable row level security`);
+    await add(2, bob);
+    await add(3, alice);
+    await reader.until(2);
+    await database.query(`create policy none on ${t} as restrictive for select using (id <> 4)`);
+    await add(4, alice);
+    await database.query(`delete from ${t} where id = 1`);
+    await add(5, alice);
+    // What was shown before goes as it was shown.
+    await reader.until(4);
+    expect(told(reader.rows())).toEqual([
+      ['1', '1'],
+      ['1', '3'],
+      ['-1', '1'],
+      ['1', '5'],
+    ]);
+  });
+
+  test('a view shows what it shows, with the rights of its owner', async ({ live, alice, bob, database }) => {
+    const t = await ownedTable(database, []);
+    await database.query(`create view v_${t} with (security_barrier) as select id, secret from ${t} where id > 0`);
+    await database.query(`grant select on v_${t} to ${pg.escapeIdentifier(alice.name)}`);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE v_${t}` });
+    await reader.until(1, 'columns');
+    await database.query(`insert into ${t} values (1, $1, 'shown by the view'), (-1, $1, 'not')`, [bob.name]);
+    await reader.until(1);
+    expect(told(reader.rows())).toEqual([['1', '1', 'shown by the view']]);
+  });
+
+  test.for([
+    ['INSERT INTO t VALUES (1) RETURNING 1', '42601'],
+    ['WITH x AS (DELETE FROM pg_class RETURNING 1) SELECT * FROM x', '25006'],
+    ['SELECT 1; SELECT 2', '42601'],
+    ['SELECT 1 INTO made', '25006'],
+    ['SELECT * FROM pg_authid', '42501'],
+    ['SELECT nosuch', '42703'],
+    ['SELEC 1', '42601'],
+    ["SELECT set_config('transaction_read_only', 'off', true); COPY t TO STDOUT", '42601'],
+  ] as const)('%s is no subscription: %s', async ([query, code], { live, alice }) => {
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE (${query})` });
+    expect([reader.status, reader.body]).toMatchObject([400, { code }]);
+  });
+});

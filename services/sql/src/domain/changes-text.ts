@@ -49,7 +49,7 @@ export function readChange(line: string): Change {
   } while (line.startsWith(', ', at - 2));
   const verb = /^ ?([A-Z]+):/.exec(line.slice(at - 1, at + 12));
   const from = line.indexOf(':', at) + 1;
-  switch (verb?.[1]) {
+  switch (verb?.[1] ?? '') {
     case 'INSERT':
       return { kind: 'insert', row: readRow(line, from).row };
     case 'UPDATE': {

@@ -147,16 +147,23 @@ export class Feed {
     this.#source = source;
     const history = new History(source.columns.length, progress, HISTORY_BYTES);
     this.#history = history;
-    this.#showColumns(attendance);
+    // A query that fails has no columns: it is answered with its error alone.
+    let hasColumns = false;
+    const showColumns = (): void => {
+      if (!hasColumns) this.#showColumns(attendance);
+      hasColumns = true;
+    };
     const bounds = this.#options.guard.boundsOf(this.principal);
     const count = counter(bounds);
     await source.start(asking, (difference) => {
+      showColumns();
       count(difference.row);
       if (snapshot) history.add(difference);
       this.#grown();
       attendance.check();
       return history.bytes > HISTORY_BYTES || this.#unshown(history) > FLUSH_BYTES ? this.#show(attendance) : undefined;
     });
+    showColumns();
     this.#isStarted = true;
   }
 

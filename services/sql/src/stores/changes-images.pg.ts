@@ -3,6 +3,7 @@
  * only then shown to the caller's own expressions.
  */
 import { strict as assert } from 'node:assert';
+import { z } from 'zod';
 
 import type { PlainQuery } from '../domain/changes-query.ts';
 import {
@@ -118,17 +119,21 @@ const SCANS = new Set([
   'Gather',
 ]);
 
+const Plan = z.looseObject({
+  'Node Type': z.string(),
+  'Parent Relationship': z.string().optional(),
+  Plans: z.array(z.unknown()).default([]),
+});
+const Explained = z.tuple([z.looseObject({ Plan: z.unknown() })]);
+
 /** Whether the server reads one table and does nothing else; what policies look up is theirs. */
-function isScan(plan: string): boolean {
+function isScan(text: string): boolean {
   const walk = (node: unknown): boolean => {
-    if (typeof node !== 'object' || node === null) return false;
-    const { 'Node Type': type, 'Parent Relationship': relation, Plans: plans } = node as Readonly<Record<string, unknown>>;
-    if (relation === 'SubPlan' || relation === 'InitPlan') return true;
-    return typeof type === 'string' && SCANS.has(type) && (!Array.isArray(plans) || plans.every(walk));
+    const { 'Node Type': type, 'Parent Relationship': relation, Plans: plans } = Plan.parse(node);
+    return relation === 'SubPlan' || relation === 'InitPlan' || (SCANS.has(type) && plans.every(walk));
   };
-  const parsed: unknown = JSON.parse(plan);
-  const [root] = Array.isArray(parsed) ? (parsed as readonly unknown[]) : [];
-  return typeof root === 'object' && root !== null && 'Plan' in root && walk(root.Plan);
+  const explained = Explained.safeParse(JSON.parse(text));
+  return explained.success && walk(explained.data[0].Plan);
 }
 
 interface Prepared {

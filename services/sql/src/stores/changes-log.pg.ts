@@ -110,7 +110,7 @@ class RunningLog implements ChangeLog {
         reached: (lsn) => this.#reached(lsn),
         closed: (error) => this.#closed(error),
       });
-      if (this.#isClosed) return void (await stream[Symbol.asyncDispose]());
+      if (this.#isClosed) return await stream[Symbol.asyncDispose]();
       this.#stream = stream;
       this.#failures = 0;
       this.#hasWarned = false;

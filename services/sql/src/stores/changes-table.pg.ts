@@ -117,7 +117,7 @@ export function readFacts(text: string): TableFacts {
       identity,
       parent,
       key,
-      columns.map(({ readable: _, ...column }) => column),
+      columns.map((column) => ({ ...column, readable: undefined })),
     ]),
     large: columns.filter(({ large }) => large).map((column) => column.name),
     condition: secured ? conditionOf(facts.policies ?? []) : undefined,
