@@ -29,6 +29,10 @@ export interface Pair {
   readonly name: string;
   through(url: string): Driver;
   direct(url: string): Driver;
+  /** What of a mistake is the same by both ways, if the driver itself makes a difference. */
+  shown?(mistake: unknown): unknown;
+  /** Whether the driver says that it does not know a type; its values are asked for as text then. */
+  knowsNot?(mistake: unknown): boolean;
 }
 
 /** For SQL that is written by hand. */

@@ -1,7 +1,7 @@
 /** `drizzle-orm` on `neon-http` and `neon-serverless`, and on `node-postgres`, which they are compared with. */
 import { neon } from '@neondatabase/serverless';
 import type { Pool as NeonPool } from '@neondatabase/serverless';
-import { eq, sql } from 'drizzle-orm';
+import { DrizzleQueryError, eq, sql } from 'drizzle-orm';
 import { drizzle as overHttp } from 'drizzle-orm/neon-http';
 import { drizzle as overWebSocket } from 'drizzle-orm/neon-serverless';
 import { drizzle as overTcp } from 'drizzle-orm/node-postgres';
@@ -87,11 +87,30 @@ function throughWebSocket(url: string): Driver {
   return driver({ database, inTransaction: interactively(database), end: () => pool.end() });
 }
 
-const direct = (url: string): Driver => {
+function direct(url: string, wrap = (transfer: Means['inTransaction']) => transfer): Driver {
   const pool = directPool(url);
   const database = overTcp({ client: pool });
-  return driver({ database, inTransaction: interactively(database), end: () => pool.end() });
-};
+  return driver({ database, inTransaction: wrap(interactively(database)), end: () => pool.end() });
+}
 
-export const drizzleHttp: Pair = { name: 'drizzle-orm/neon-http', through: throughHttp, direct };
-export const drizzleWebSocket: Pair = { name: 'drizzle-orm/neon-serverless', through: throughWebSocket, direct };
+/** A batch fails with the error of the driver below, everything else with one that wraps it. */
+const asInBatch =
+  (transfer: Means['inTransaction']): Means['inTransaction'] =>
+  async (what) => {
+    try {
+      return await transfer(what);
+    } catch (error) {
+      throw error instanceof DrizzleQueryError ? error.cause : error;
+    }
+  };
+
+export const drizzleHttp: Pair = {
+  name: 'drizzle-orm/neon-http',
+  through: throughHttp,
+  direct: (url) => direct(url, asInBatch),
+};
+export const drizzleWebSocket: Pair = {
+  name: 'drizzle-orm/neon-serverless',
+  through: throughWebSocket,
+  direct: (url) => direct(url),
+};

@@ -51,5 +51,25 @@ function throughWebSocket(url: string): Driver {
   return driver(new PrismaNeon({ connectionString: url, max: CONNECTIONS_MAX }), true);
 }
 
-export const prismaHttp: Pair = { name: '@prisma/adapter-neon over HTTP', through: throughHttp, direct: direct(false) };
-export const prismaWebSocket: Pair = { name: '@prisma/adapter-neon', through: throughWebSocket, direct: direct(true) };
+/** Its HTTP adapter passes errors on as they are, the others make kinds of them: the SQLSTATE is in all. */
+function sqlStateIn(mistake: unknown): string | undefined {
+  const codes = JSON.stringify(mistake).matchAll(/"(?:code|originalCode)":"([0-9A-Z]{5})"/g);
+  return [...codes].map(([, code]) => code).find((code) => !/^P\d{4}$/.test(code ?? ''));
+}
+
+/** It has no geometry, ranges or search, and no lists with gaps; which types else differs from adapter to adapter. */
+const knowsNot = (mistake: unknown): boolean => JSON.stringify(mistake).includes('Failed to deserialize column');
+
+export const prismaHttp: Pair = {
+  name: '@prisma/adapter-neon over HTTP',
+  through: throughHttp,
+  direct: direct(false),
+  shown: sqlStateIn,
+  knowsNot,
+};
+export const prismaWebSocket: Pair = {
+  name: '@prisma/adapter-neon',
+  through: throughWebSocket,
+  direct: direct(true),
+  knowsNot,
+};

@@ -10,6 +10,7 @@ export const TABLES = `
   );
   create table entry (account int not null references account, at timestamptz default '2026-01-01Z');
   grant select, insert, update, delete on account, entry to public;`;
+export const EMPTY_TABLES = 'truncate account, entry';
 export const NO_TABLES = 'drop table if exists entry; drop table if exists account';
 
 /** Mistakes of every kind that PostgreSQL tells details of, and the code of each. */
