@@ -17,11 +17,9 @@ export const edgeErrors = defineErrors({
   LOGIN_CONTENT_TYPE: { status: 415, title: 'The body must be application/json' },
   LOGIN_BODY_NOT_JSON: { status: 400, title: 'The body is not JSON' },
   LOGIN_BODY_SHAPE: { status: 422, title: 'The body is not a name and a password' },
-  UPGRADE_REQUIRED: { status: 426, title: 'This is spoken over WebSocket, version 13' },
-  HANDSHAKE_MALFORMED: { status: 400, title: 'The request does not open a WebSocket' },
-  TOO_MANY_WAITING: { status: 429, title: 'Too many connections have not said who they are' },
-  CONNECTION_STRING_MISSING: { status: 400, title: 'The header Neon-Connection-String is missing' },
-  CONNECTION_STRING_MALFORMED: { status: 400, title: 'The header Neon-Connection-String is not a connection string' },
+  SOCKET_REQUIRED: { status: 426, title: 'This is spoken over WebSocket, version 13' },
+  SOCKET_MALFORMED: { status: 400, title: 'The request does not open a WebSocket' },
+  SOCKET_LIMIT: { status: 429, title: 'Too many connections have not said who they are' },
   UPSTREAM_FAILED: { status: 502, title: 'The service broke off its answer' },
 });
 

@@ -18,6 +18,7 @@ const NOUNS: Readonly<Record<string, readonly string[]>> = {
     'LOGIN',
     'UNAUTHORIZED',
     'UPSTREAM',
+    'SOCKET',
   ],
   auth: ['CREDENTIAL', 'LOGIN', 'PERSON', 'NAME', 'PASSWORD', 'KEY', 'ROLE', 'LAST', 'ADMIN'],
   session: ['LOGIN', 'TOO_MANY'],

@@ -117,7 +117,7 @@ test.for([
     expect([response.status, response.headers.get('content-type'), body]).toEqual([
       400,
       'application/json',
-      { message: expect.stringMatching(/^The header Neon-Connection-String is /) },
+      { message: expect.stringMatching(/^the header Neon-Connection-String is /) },
     ]);
   },
 );

@@ -7,8 +7,9 @@ import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
 
 import { basic, bearer, edgeTest as base } from './edge-test.ts';
+import { errorFields, passwordMessage, startupMessage, talk } from './socket-client.ts';
 import type { World } from './world.ts';
-import { PASSWORD } from './world.ts';
+import { ALICE_KEY, PASSWORD } from './world.ts';
 
 interface Issuer extends AsyncDisposable {
   readonly url: string;
@@ -237,4 +238,39 @@ test('a listener may have an issuer, an audience and claims of its own', async (
     'no matching authentication claim found in the JWT',
   ]);
   expect(await send(world, await token(issuer, key, { claims: { email: 'a@b' } }))).toEqual([401, 'invalid audience']);
+});
+
+/** Where a protocol has a place for a password only: the token is checked as one, and is good for its own name alone. */
+test('a token stands in the place of a password where the protocol has no other, for the user it names', async ({
+  door,
+  issuer,
+  key,
+}) => {
+  const asked = async (listener: string, user: string, password: string): Promise<[string, string]> => {
+    const string = `postgres://${user}:${encodeURIComponent(password)}@edge.test/app`;
+    const response = await fetch(`${door.origins[listener]}/sql`, {
+      method: 'POST',
+      body: '{}',
+      headers: { 'neon-connection-string': string },
+    });
+    await using client = await talk(door, listener, '/v2');
+    client.ws.send(Buffer.concat([startupMessage({ user }), passwordMessage(password)]));
+    await client.next();
+    const answer = await client.next();
+    const overWire = answer[0] === 0x45 ? (errorFields(answer)['C'] ?? '') : String(answer);
+    return [response.status === 200 ? (door.sql.last().principal?.name ?? '') : String(response.status), overWire];
+  };
+  const jwt = await token(issuer, key);
+  expect(await asked('oidc', 'alice', jwt)).toEqual(['alice', 'hello alice']);
+  expect(await asked('oidc', 'bob', jwt)).toEqual(['401', '28P01']);
+  expect(await asked('oidc', 'alice', await token(issuer, key, { lifeSeconds: -1 }))).toEqual(['401', '28P01']);
+  expect(await asked('oidc', 'alice', await token(issuer, key, { claims: { aud: 'stranger' } }))).toEqual(['401', '28P01']);
+  expect(await asked('oidc', 'alice', PASSWORD)).toEqual(['alice', 'hello alice']);
+  expect(await asked('oidc', 'alice', ALICE_KEY)).toEqual(['alice', 'hello alice']);
+  // A token is never taken for a password, which it would be counted as.
+  expect(door.stub.calls.filter((name) => name === 'authenticate')).toHaveLength(1);
+  expect(await asked('password', 'alice', jwt)).toEqual(['401', '28P01']);
+  await using client = await talk(door, 'oidc', '/api/v1/sql');
+  client.ws.send(JSON.stringify({ token: jwt }));
+  expect(String(await client.next())).toBe('hello alice');
 });

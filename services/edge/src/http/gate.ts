@@ -166,12 +166,12 @@ function readUpgrade(exchange: Exchange): boolean {
   const { request, head, upgrade } = exchange;
   const handshake = readHandshake(request.method, request.httpVersion, head);
   if (handshake.kind === 'upgradeRequired') {
-    sendFailure(exchange, new Failure('UPGRADE_REQUIRED'), WEBSOCKET_OFFER);
+    sendFailure(exchange, new Failure('SOCKET_REQUIRED'), WEBSOCKET_OFFER);
     return false;
   }
-  if (handshake.kind === 'malformed') return refuse(exchange, new Failure('HANDSHAKE_MALFORMED', { detail: handshake.reason }));
+  if (handshake.kind === 'malformed') return refuse(exchange, new Failure('SOCKET_MALFORMED', { detail: handshake.reason }));
   if (upgrade === undefined) {
-    return refuse(exchange, new Failure('HANDSHAKE_MALFORMED', { detail: 'another request is under way on the connection' }));
+    return refuse(exchange, new Failure('SOCKET_MALFORMED', { detail: 'another request is under way on the connection' }));
   }
   return true;
 }
@@ -253,16 +253,19 @@ const claimOf = (exchange: Exchange, policy: RolePolicy | undefined): Claim => (
 function readNeon(exchange: Exchange): void {
   const { head, shown } = exchange;
   const text = head.get('neon-connection-string');
-  if (text === undefined) throw new Failure('CONNECTION_STRING_MISSING');
+  if (text === undefined) throw badConnectionString('is missing');
   const read = readConnectionString(text);
-  if (read === undefined) throw new Failure('CONNECTION_STRING_MALFORMED');
+  if (read === undefined) throw badConnectionString('is not a connection string');
   const { user, password, database } = read;
   exchange.connection = { user, database };
   const { credentials } = shown;
-  if (user === '' && credentials.kind !== 'bearer') throw new Failure('CONNECTION_STRING_MALFORMED');
+  if (user === '' && credentials.kind !== 'bearer') throw badConnectionString('is not a connection string');
   const own = { kind: 'basic', user, password, mayBeToken: true } as const;
   exchange.shown = { ...shown, credentials: credentials.kind === 'bearer' ? credentials : own };
 }
+
+const badConnectionString = (what: string): Failure =>
+  new Failure('HEADER_MALFORMED', { detail: `the header Neon-Connection-String ${what}` });
 
 /** Whether the upgrade is answered at all; who it is by, the first words of the socket say. */
 async function admitSocket(exchange: Exchange, route: Route, options: GateOptions): Promise<boolean> {

@@ -119,7 +119,7 @@ export function createSockets(options: SocketOptions): Sockets {
     async take(exchange, upgrade, route, kind) {
       const admission = waiting(exchange.entrance, exchange.client);
       if (admission.kind === 'full') {
-        const code = admission.of === 'client' ? 'TOO_MANY_WAITING' : 'UNAVAILABLE';
+        const code = admission.of === 'client' ? 'SOCKET_LIMIT' : 'UNAVAILABLE';
         return sendFailure(exchange, new Failure(code, { retryAfterSeconds: 1 }));
       }
       const { socket } = upgrade;
