@@ -6,12 +6,14 @@ import type { Registry } from 'prom-client';
 import type { ChannelFeeds } from './domain/channels.ts';
 import type { CatalogBook, CoordinatorBook } from './domain/inspections.ts';
 import type { QueryRunner } from './domain/ports.ts';
+import type { Desk } from './domain/statements-desk.ts';
 import type { Subscriptions } from './domain/subscribe.ts';
 import { catalogRoutes } from './http/routes/catalog.ts';
 import { listenRoute } from './http/routes/listen.ts';
 import type { NeonRouteOptions } from './http/routes/neon.ts';
 import { neonRoute } from './http/routes/neon.ts';
 import { sqlRoute } from './http/routes/sql.ts';
+import { statementRoutes } from './http/routes/statements.ts';
 import { subscribeRoute, withEvents } from './http/routes/subscribe.ts';
 import type { Listener } from './http/server.ts';
 import { createListener } from './http/server.ts';
@@ -20,6 +22,7 @@ import { sqlSocketRoutes } from './http/sockets/sql-socket.ts';
 
 export interface AppOptions {
   readonly runner: QueryRunner;
+  readonly desk: Desk;
   readonly catalog: CatalogBook;
   readonly coordinator: CoordinatorBook;
   readonly neon: NeonRouteOptions;
@@ -32,6 +35,7 @@ export interface AppOptions {
 
 export function createApp({
   runner,
+  desk,
   catalog,
   coordinator,
   neon,
@@ -45,6 +49,7 @@ export function createApp({
     withEvents(sqlRoute(runner), changes.subscriptions),
     subscribeRoute(changes.subscriptions),
     listenRoute(changes.channels),
+    ...statementRoutes(desk),
     neonRoute(neon),
     ...catalogRoutes(catalog, coordinator),
   ];

@@ -46,6 +46,8 @@ import type { SessionsOptions } from '../src/stores/sessions.pg.ts';
 import { createReadings } from '../src/stores/readings.pg.ts';
 import { createSessions } from '../src/stores/sessions.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
+import type { StatementsOptions } from '../src/stores/statements.fs.ts';
+import { openDesk } from '../src/stores/statements.fs.ts';
 import { createYardstick } from '../src/stores/yardstick.pg.ts';
 
 export interface Person {
@@ -112,6 +114,8 @@ export interface SqlSettings {
   readonly limits?: Partial<RunnerLimits & Pick<NeonLimits, 'answerBytes'>>;
   readonly pool?: Partial<SessionsOptions['limits']> & { readonly waitMs?: number };
   readonly held?: Partial<SessionsOptions['heldLimits']>;
+  /** Of asynchronous statements. */
+  readonly desk?: Partial<StatementsOptions['limits'] & Pick<StatementsOptions, 'drainMs'>>;
   /** The cost guard's. */
   readonly limitTable?: LimitTable;
   readonly statementTimeoutMs?: number;
@@ -309,6 +313,25 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       ...settings.limits,
     },
   });
+  const desk = scope.use(
+    openDesk({
+      keeper: runner,
+      replicaId: 'test',
+      clock,
+      limits: {
+        perPrincipal: 8,
+        total: 32,
+        keptMs: 60_000,
+        runMs: 60_000,
+        bytes: 268_435_456,
+        bytesPerPrincipal: 134_217_728,
+        ...settings.desk,
+      },
+      space: settings.limits?.spoolSpace ?? spoolSpace,
+      drainMs: settings.desk?.drainMs ?? 0,
+      failed: () => {},
+    }),
+  );
   const readings = createReadings({ sessions, clock, readingMs: 30_000 });
   const { hasLog = false, replicaId = 'replica-1', ...changeLimits } = settings.changes ?? {};
   const changes = createChanges({
@@ -337,6 +360,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
       if (tokenId === undefined) sessions.revoke(principalId);
       lifetimes.credentialRevoked({ principalId, tokenId });
+      desk.revoke(principalId, tokenId);
       runner.revoke(principalId, tokenId);
       readings.revoke(principalId, tokenId);
       neon.revoke(principalId, tokenId);
@@ -348,6 +372,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   const served = { neon, database: new URL(database.ownUrl).pathname.slice(1) };
   const app = createApp({
     runner,
+    desk,
     catalog,
     coordinator,
     neon: served,

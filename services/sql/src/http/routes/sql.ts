@@ -4,12 +4,11 @@ import type { Answer, Outcome, QueryRunner } from '../../domain/ports.ts';
 import type { ServerResponse } from 'node:http';
 
 import { checkContentType, takeBody } from '../middleware/body.ts';
+import { STALL_MS, written } from '../reader.ts';
 import { presentSessionRefusal } from '../present.ts';
 import { readBody, readOptions } from '../schemas.ts';
 import type { Route, Visit } from '../server.ts';
 
-/** A reader that takes nothing for this long is gone. */
-const STALL_MS = 60_000;
 /** One that takes less than this (1 Mbit/s) is not waited for: it keeps memory or a file for as long as it likes. */
 const SLOWEST_BYTES_PER_MS = 128;
 const ONE_WRITE_BYTES = 16_384;
@@ -74,17 +73,4 @@ export async function sendAnswer(answer: Answer, response: ServerResponse): Prom
   } finally {
     await answer.dispose();
   }
-}
-
-/** Resolves when the piece has left this process and its memory may be used again; to false if the reader is gone. */
-function written(response: ServerResponse, piece: Buffer): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const gone = (): void => resolve(false);
-  if (response.destroyed) gone();
-  response.once('close', gone);
-  response.write(piece, (error) => {
-    response.off('close', gone);
-    resolve(error === undefined || error === null);
-  });
-  return promise;
 }
