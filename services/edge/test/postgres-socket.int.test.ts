@@ -95,6 +95,7 @@ test('all of it may be pipelined in one frame, also over many, and cut anywhere'
         expect(streamOf(world).length).toBe(expected.length);
       });
       expect(streamOf(world)).toBe(expected);
+      expect(world.sql.lastSocket().heard[0]?.bytes).toEqual(message);
       world.sql.lastSocket().heard.length = 0;
     }
   }

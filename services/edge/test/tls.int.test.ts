@@ -10,6 +10,7 @@ import { expect } from 'vitest';
 import type { KeyPair } from '../src/domain/ports.ts';
 import { basic, edgeTest as test } from './edge-test.ts';
 import { sendRaw } from './raw-client.ts';
+import { refusedWith, talk } from './socket-client.ts';
 import { PASSWORD } from './world.ts';
 
 const run = promisify(execFile);
@@ -118,4 +119,27 @@ test('a new certificate serves new connections, and one that is none leaves the 
   expect(() => world.renew({ cert: two.cert, key: one.key })).toThrow();
   expect(() => world.renew({ cert: 'nonsense', key: 'nonsense' })).toThrow();
   expect(await subjectOf(port)).toBe('two http/1.1 TLSv1.3');
+});
+
+test('a socket over TLS is opened, refused, spliced and drained like any other', async ({ open }) => {
+  const keyPair = await makeKeyPair('one');
+  const world = await open({ document, keyPair });
+  const { token } = world.stub.openSession('bob');
+  const options = { ca: keyPair.cert, rejectUnauthorized: true };
+  const cookie = `__Host-postern_session=${token}`;
+  const own = world.origins['secure'] ?? '';
+  const status = async (headers: Record<string, string>): Promise<number> =>
+    refusedWith(world, 'secure', '/api/v1/sql', { ...options, headers });
+  expect(await status({ cookie, origin: own })).toBe(101);
+  expect(await status({ cookie, origin: own.replace('https:', 'http:') })).toBe(403);
+  await using client = await talk(world, 'secure', '/api/v1/sql', { ...options, headers: { cookie, origin: own } });
+  client.ws.send('{}');
+  expect(String(await client.next())).toBe('hello bob');
+  const large = 'x'.repeat(1_000_000);
+  client.ws.send(large);
+  expect(String(await client.next())).toBe(large);
+  const { ws } = world.sql.lastSocket();
+  ws.on('ping', () => ws.close(1_001));
+  await world.drain();
+  expect((await client.closed).code).toBe(1_001);
 });

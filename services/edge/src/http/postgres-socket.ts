@@ -74,8 +74,11 @@ function openingOf(exchange: Exchange, startup: Startup, password: string, behin
     target: pathOf(exchange),
     release(client) {
       const { bytes, isOpen } = client.release();
-      const mask = crypto.getRandomValues(Buffer.alloc(4));
-      return Buffer.concat([clientFrame(OPCODE.binary, Buffer.concat([startup.bytes, behind()]), mask, !isOpen), bytes]);
+      const binary = (payload: Buffer, fin: boolean): Buffer =>
+        clientFrame(OPCODE.binary, payload, crypto.getRandomValues(Buffer.alloc(4)), fin);
+      const pipelined = behind();
+      const begun = pipelined.length > 0 || isOpen ? [binary(pipelined, !isOpen)] : [];
+      return Buffer.concat([binary(startup.bytes, true), ...begun, bytes]);
     },
   };
 }
