@@ -19,6 +19,8 @@ import type { Listener } from './http/server.ts';
 import { createListener } from './http/server.ts';
 import type { SqlSocketOptions } from './http/sockets/sql-socket.ts';
 import { sqlSocketRoutes } from './http/sockets/sql-socket.ts';
+import type { TunnelRouteOptions } from './http/sockets/tunnel-route.ts';
+import { tunnelRoute } from './http/sockets/tunnel-route.ts';
 
 export interface AppOptions {
   readonly runner: QueryRunner;
@@ -27,6 +29,7 @@ export interface AppOptions {
   readonly coordinator: CoordinatorBook;
   readonly neon: NeonRouteOptions;
   readonly sqlSockets: Omit<SqlSocketOptions, 'log'>;
+  readonly tunnel: Omit<TunnelRouteOptions, 'log'>;
   readonly changes: { readonly subscriptions: Pick<Subscriptions<never>, 'subscribe'>; readonly channels: ChannelFeeds };
   readonly verify: VerifyAssertion;
   readonly log: Logger;
@@ -40,6 +43,7 @@ export function createApp({
   coordinator,
   neon,
   sqlSockets,
+  tunnel,
   changes,
   verify,
   log,
@@ -53,5 +57,6 @@ export function createApp({
     neonRoute(neon),
     ...catalogRoutes(catalog, coordinator),
   ];
-  return createListener({ routes, socketRoutes: sqlSocketRoutes({ ...sqlSockets, log }), verify, log, metrics });
+  const socketRoutes = [...sqlSocketRoutes({ ...sqlSockets, log }), tunnelRoute({ ...tunnel, log })];
+  return createListener({ routes, socketRoutes, verify, log, metrics });
 }

@@ -34,6 +34,7 @@ import { createDescribeRows } from './stores/row-shapes.pg.ts';
 import { createSessions } from './stores/sessions.pg.ts';
 import { createSpoolSpace } from './stores/spool.fs.ts';
 import { openDesk } from './stores/statements.fs.ts';
+import { createWireSessions } from './stores/tunnel.pg.ts';
 import { createYardstick } from './stores/yardstick.pg.ts';
 
 await runService(
@@ -185,6 +186,7 @@ await runService(
       neon: { neon, database },
       changes,
       sqlSockets: { sessions: held, cancelKeys, lifetimes },
+      tunnel: { sessions: createWireSessions(sessions), cancelKeys, lifetimes, guard, database },
       verify,
       log,
       metrics,

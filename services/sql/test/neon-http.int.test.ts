@@ -270,7 +270,7 @@ describe('a batch', () => {
     const insert = (a: number) => ({ query: 'insert into neon_batch values ($1) returning a, txid_current()', params: [a] });
     const done = await post(sql, alice, { queries: [insert(1), insert(2), { query: 'table neon_batch' }] }, { headers: RAW });
     const [first, second, third] = resultsOf(done.json);
-    expect(second?.rows).toEqual([['2', (first?.rows as string[][])[0]?.[1]]]);
+    expect(second?.rows).toEqual([['2', (first?.rows[0] as string[] | undefined)?.[1]]]);
     expect(third).toMatchObject({ command: 'SELECT', rowCount: 2, rows: [['1'], ['2']] });
     const { status, json } = await post(sql, alice, { queries: [insert(3), insert(1), insert(4)] });
     expect([status, json]).toMatchObject([400, { code: '23505', constraint: 'neon_batch_pkey', table: 'neon_batch' }]);

@@ -48,6 +48,7 @@ import { createSessions } from '../src/stores/sessions.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 import type { StatementsOptions } from '../src/stores/statements.fs.ts';
 import { openDesk } from '../src/stores/statements.fs.ts';
+import { createWireSessions } from '../src/stores/tunnel.pg.ts';
 import { createYardstick } from '../src/stores/yardstick.pg.ts';
 
 export interface Person {
@@ -378,6 +379,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     neon: served,
     changes,
     sqlSockets: { sessions: held, cancelKeys, lifetimes },
+    tunnel: { sessions: createWireSessions(sessions), cancelKeys, lifetimes, guard, database: served.database },
     verify,
     log,
     metrics: new Registry(),

@@ -18,7 +18,8 @@ export interface Sessions extends Disposable {
   open(caller: Caller, giveUp: Promise<void>): Promise<Session>;
   /**
    * A session of its own, for as long as a socket or a feed lives: bounded apart from the pools, so that who holds many
-   * keeps nobody's requests waiting; never lent again. `settings` are start-up parameters of the server's own.
+   * keeps nobody's requests waiting; never lent again. `settings` are for who speaks to the server itself: the start-up
+   * parameters of a client, which has the forms of values as it likes.
    */
   hold(caller: Caller, giveUp: Promise<void>, settings?: ReadonlyMap<string, string>): Promise<Session>;
   /** The principal is not what it was: its sessions and its lent password are of no more use. */
@@ -53,10 +54,8 @@ export interface SessionsOptions {
 
 interface Borrower {
   readonly caller: Caller;
-  readonly settings: ReadonlyMap<string, string>;
+  readonly settings: ReadonlyMap<string, string> | undefined;
 }
-
-const NO_SETTINGS: ReadonlyMap<string, string> = new Map();
 
 /** A lent connection that has died in the meantime is passed over; more of them in a row mean the server is gone. */
 const STALE_MAX = 50;
@@ -69,17 +68,19 @@ export function createSessions(options: SessionsOptions): Sessions {
   const open = async (role: string, { caller, settings }: Borrower): Promise<Connection> => {
     const connect = (password: string): Promise<Connection> =>
       openConnection({ databaseUrl, statementTimeoutMs, runaway, role, password, settings });
+    // Auth is not to be asked to mend what a client has asked for itself.
+    const isBroken = mayNameLibraries(settings) ? isDenial : isBrokenLogin;
     try {
       return await connect(await logins.lend(caller));
     } catch (error) {
-      if (!isBrokenLogin(error)) throw error;
+      if (!isBroken(error)) throw error;
     }
     // The password may have been replaced since it was lent.
     logins.forget(role);
     try {
       return await connect(await logins.lend(caller));
     } catch (error) {
-      if (!isBrokenLogin(error)) throw error;
+      if (!isBroken(error)) throw error;
     }
     return connect(await logins.heal(caller));
   };
@@ -122,8 +123,8 @@ export function createSessions(options: SessionsOptions): Sessions {
   };
 
   return {
-    open: (caller, giveUp) => borrow(lending, { caller, settings: NO_SETTINGS }, giveUp),
-    async hold(caller, giveUp, settings = NO_SETTINGS) {
+    open: (caller, giveUp) => borrow(lending, { caller, settings: undefined }, giveUp),
+    async hold(caller, giveUp, settings) {
       const session = await borrow(holding, { caller, settings }, giveUp);
       if (session.kind === 'refused') return session;
       const { connection, giveBack } = session.lease;
@@ -182,6 +183,9 @@ const LIBRARY_LOADER = 'dfmgr.c';
 /** What people can do to their own role, by ALTER ROLE, and auth can undo. */
 const isBrokenLogin = (error: unknown): boolean =>
   isDenial(error) || (error instanceof pg.DatabaseError && (error.code === '58P01' || error.file === LIBRARY_LOADER));
+
+const mayNameLibraries = (settings: ReadonlyMap<string, string> | undefined): boolean =>
+  [...(settings ?? [])].some((setting) => /librar/i.test(setting.join(' ')));
 
 const limitReached = ({ limit, current }: { readonly limit: number; readonly current: number }): SqlError => ({
   message: `creating connection would violate max_connections limit (desired: ${current + 1}, limit: ${limit}, current: ${current})`,

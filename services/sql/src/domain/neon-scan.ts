@@ -1,0 +1,124 @@
+/** Where the messages of PostgreSQL's wire protocol begin and end in bytes that are passed on unread. */
+
+const HEAD_BYTES = 5;
+
+export class MessageScanner {
+  readonly #found: (type: number, first: number) => void;
+  readonly #head = Buffer.alloc(HEAD_BYTES);
+  #headBytes = 0;
+  /** Bytes of the message's body that are still to come. */
+  #left = 0;
+  #isBodyFresh = false;
+
+  /** Told the type of each message, and the first byte of its body (0 if it has none), as soon as that has come. */
+  constructor(found: (type: number, first: number) => void) {
+    this.#found = found;
+  }
+
+  /** Whether the bytes so far end where a message does. */
+  get isAtBoundary(): boolean {
+    return this.#headBytes === 0;
+  }
+
+  scan(bytes: Buffer): void {
+    let at = 0;
+    while (at < bytes.length) {
+      if (this.#headBytes < HEAD_BYTES) at = this.#readHead(bytes, at);
+      else at = this.#skipBody(bytes, at);
+    }
+  }
+
+  #readHead(bytes: Buffer, from: number): number {
+    const taken = Math.min(HEAD_BYTES - this.#headBytes, bytes.length - from);
+    bytes.copy(this.#head, this.#headBytes, from, from + taken);
+    this.#headBytes += taken;
+    if (this.#headBytes === HEAD_BYTES) {
+      // A length that cannot be is the receiver's to complain of; nothing is certain after it.
+      this.#left = Math.max(0, this.#head.readUInt32BE(1) - 4);
+      this.#isBodyFresh = true;
+      if (this.#left === 0) this.#end(0);
+    }
+    return from + taken;
+  }
+
+  #skipBody(bytes: Buffer, from: number): number {
+    const end = Math.min(bytes.length, from + this.#left);
+    this.#left -= end - from;
+    if (this.#left === 0) this.#end(bytes[from] ?? 0);
+    else if (this.#isBodyFresh) this.#tell(bytes[from] ?? 0);
+    return end;
+  }
+
+  #tell(first: number): void {
+    if (!this.#isBodyFresh) return;
+    this.#isBodyFresh = false;
+    this.#found(this.#head[0] ?? 0, first);
+  }
+
+  #end(first: number): void {
+    this.#headBytes = 0;
+    this.#tell(first);
+  }
+}
+
+const QUERY = 0x51;
+const SYNC = 0x53;
+const FUNCTION_CALL = 0x46;
+/** Parse, Bind, Describe, Execute, Close, Flush. */
+const GROUPED: ReadonlySet<number> = new Set(Buffer.from('PBDECH'));
+const TERMINATE = 0x58;
+const READY = 0x5a;
+const COPY_IN = 0x47;
+const IDLE = 0x49;
+
+/** What both directions together say of a session: whether something is under way in it. */
+export class Traffic {
+  /** Requests that each end in a ReadyForQuery. */
+  #asked = 0;
+  #isIdle = true;
+  /** Messages have come that have no answer before the Sync that is still to come. */
+  #isGroupOpen = false;
+  #hasSaidGoodbye = false;
+  /** The group under way is Parse, Bind, Execute: its Sync does not count while the server waits for COPY's data. */
+  #syncs = 0;
+  readonly fromClient = new MessageScanner((type) => this.#hearClient(type));
+  readonly fromServer = new MessageScanner((type, first) => this.#hearServer(type, first));
+
+  #hearClient(type: number): void {
+    if (type === TERMINATE) this.#hasSaidGoodbye = true;
+    if (GROUPED.has(type)) this.#isGroupOpen = true;
+    if (type !== QUERY && type !== SYNC && type !== FUNCTION_CALL) return;
+    this.#isGroupOpen = false;
+    this.#asked += 1;
+    if (type === SYNC) this.#syncs += 1;
+  }
+
+  #hearServer(type: number, first: number): void {
+    if (type === COPY_IN && this.#syncs > 0) {
+      // It reads on over the Sync that follows on the Execute; the client sends another one when it is done.
+      this.#syncs -= 1;
+      this.#asked -= 1;
+    }
+    if (type !== READY) return;
+    this.#asked = Math.max(0, this.#asked - 1);
+    if (this.#asked === 0) this.#syncs = 0;
+    this.#isIdle = first === IDLE;
+  }
+
+  /** Nothing is asked that is not answered, no transaction is open, and no message is under way. */
+  get isQuiet(): boolean {
+    return (
+      this.#asked === 0 && !this.#isGroupOpen && this.#isIdle && this.fromClient.isAtBoundary && this.fromServer.isAtBoundary
+    );
+  }
+
+  /** Something may be running. */
+  get isBusy(): boolean {
+    return this.#asked > 0 || this.#isGroupOpen;
+  }
+
+  /** The client has ended the session itself. */
+  get hasSaidGoodbye(): boolean {
+    return this.#hasSaidGoodbye;
+  }
+}
