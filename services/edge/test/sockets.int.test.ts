@@ -558,6 +558,19 @@ test('a stop asks the service to end its sockets, between two frames of the clie
   await drained;
 });
 
+test('a socket whose cookie is still asked about when the sockets are told to end is not opened', async ({ open }) => {
+  const world = await open();
+  const { token } = world.stub.openSession('alice');
+  const held = Promise.withResolvers<void>();
+  world.stub.hold = held.promise;
+  const status = refusedWith(world, 'password', PATH, { headers: cookie(token) });
+  await eventually(() => expect(world.stub.calls).toContain('resolve'));
+  const drained = world.drain();
+  await eventually(() => expect(fetch(`${world.origins['password']}/api/livez`)).rejects.toThrow()).finally(() => held.resolve());
+  expect(await status).toBe(503);
+  await drained;
+});
+
 test('a socket that does not end by itself is ended when the time is over', async ({ open }) => {
   const world = await open({ socketDrainMs: 200 });
   await using client = await talk(world, 'password', PATH);

@@ -358,6 +358,7 @@ function serveSession(bus: NatsConnection, stub: StubMesh): AsyncDisposable {
     async resolve({ token }, call) {
       stub.calls.push('resolve');
       stub.requestIds.push(call.requestId);
+      await stub.hold;
       const session = stub.sessions.get(token);
       if (session === undefined) throw call.fail('SESSION_UNKNOWN');
       if (session.expired) throw call.fail('SESSION_EXPIRED');

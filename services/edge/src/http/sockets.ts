@@ -117,6 +117,8 @@ export function createSockets(options: SocketOptions): Sockets {
 
   return {
     async take(exchange, upgrade, route, kind) {
+      // Sockets have been asked to end already: one more would not hear of it.
+      if (exchange.entrance.isClosing()) return sendFailure(exchange, new Failure('UNAVAILABLE', { retryAfterSeconds: 1 }));
       const admission = waiting(exchange.entrance, exchange.client);
       if (admission.kind === 'full') {
         const code = admission.of === 'client' ? 'SOCKET_LIMIT' : 'UNAVAILABLE';
@@ -161,16 +163,13 @@ export function createSockets(options: SocketOptions): Sockets {
       });
       state.joined = await converse(exchange, route, client, protocol);
       admission.leave();
-      if (exchange.entrance.isClosing()) state.joined?.drain();
     },
     drain(entrance, deadlineMs) {
       const own = [...all].filter((open) => open.entrance === entrance);
       for (const open of own) open.drain();
-      // Also those that were let in meanwhile.
-      const late = setTimeout(() => {
-        for (const open of all) if (open.entrance === entrance) open.close(DRAINING);
-      }, deadlineMs);
-      late.unref();
+      setTimeout(() => {
+        for (const open of own) open.close(DRAINING);
+      }, deadlineMs).unref();
     },
   };
 }
