@@ -209,14 +209,14 @@ describe('nobody is shown what is not theirs to see', () => {
     bob,
     database,
   }) => {
-    const t = await makeTable(database, [alice, bob], 'id int primary key, owner varchar, secret text');
+    const t = await makeTable(database, [alice, bob], 'id int primary key, owner text, secret text');
     await database.query(
-      `create function public.is_own_${t}(text) returns boolean language sql stable as 'select $1 = current_user'`,
+      `create function public.is_own_${t}(anyelement) returns boolean language sql stable as 'select $1::text = current_user'`,
     );
     await database.query(`alter table ${t} enable row level security`);
     await database.query(`create policy own on ${t} for select using (public.is_own_${t}(owner) or id = ${MARK})`);
     // By name it would be the better match.
-    await live.simple(alice, `create function public.is_own_${t}(varchar) returns boolean language sql as 'select true'`);
+    await live.simple(alice, `create function public.is_own_${t}(text) returns boolean language sql as 'select true'`);
     using reader = await readEvents(live, alice, { query: `SUBSCRIBE ${t}` });
     await reader.until(1, 'columns');
     await database.query(`insert into ${t} values (1, $1, 'hidden')`, [bob.name]);
