@@ -91,6 +91,27 @@ export const requirements = [
     source: 'ARCHITECTURE.md, Identity',
   },
   {
+    id: 'socket:faults',
+    behaviour: 'A replica that goes away ends its sockets with a clean code, and nothing that was told to be committed is lost',
+    source: 'ARCHITECTURE.md, When something is away',
+  },
+  {
+    id: 'endings:nothing-runs',
+    behaviour: 'A cancel, a disconnect and a timeout leave no running statement behind, whatever surface it came by',
+    source: 'services/sql/README.md',
+  },
+  {
+    id: 'feed:changes',
+    behaviour: 'Changes come once and in commit order, also across a resume, and none of a row that the reader may not see',
+    source: 'services/sql/README.md',
+  },
+  { id: 'feed:channels', behaviour: 'Channels are feeds', source: 'services/sql/README.md' },
+  {
+    id: 'statements:anywhere',
+    behaviour: 'A statement that runs without anybody waiting is found at every edge, by its person alone',
+    source: 'services/sql/README.md',
+  },
+  {
     id: 'drivers:script',
     behaviour: 'Unmodified edge drivers create, read, change and fail through the edge as `pg` does over TCP',
     source: 'README.md',

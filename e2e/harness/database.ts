@@ -16,6 +16,12 @@ export async function query<Row extends object>(mesh: Mesh, text: string, values
   }
 }
 
+/** The statements of a person that the database is at work on. */
+export const running = async (mesh: Mesh, name: string): Promise<readonly string[]> =>
+  (
+    await query<{ query: string }>(mesh, "select query from pg_stat_activity where usename = $1 and state = 'active'", [name])
+  ).map((row) => row.query);
+
 /** The connection string that a driver is given: the edge in the place of the server, who it is in the place of the login. */
 export function doorUrl(mesh: Mesh, user: string, secret: string, origin: string = mesh.edges[0]): string {
   const { host } = new URL(origin);
