@@ -95,6 +95,8 @@ await runService(
     const neon = createNeonRunner({
       sessions,
       grammar,
+      guard,
+      yardstick,
       catalog: types,
       limits: {
         requestMs: config.requestTimeoutMs,
@@ -181,6 +183,7 @@ await runService(
     const app = createApp({
       runner,
       desk,
+      streamMs: config.streamTimeMs,
       catalog,
       coordinator,
       neon: { neon, database },

@@ -3,6 +3,7 @@ import { eventually } from '@postern/testkit/eventually';
 import { describe, expect } from 'vitest';
 
 import { errorOf, neonFor, overTcp, plain, plainValue, post, RAW } from './neon-test.ts';
+import type { Limits } from '../src/domain/guard.ts';
 import { sqlTest as test } from './sql-test.ts';
 
 interface Result {
@@ -509,6 +510,34 @@ describe('limits', () => {
       break;
     }
     expect((await post(sql, alice, { query: 'select 1' })).status).toBe(200);
+  });
+
+  test('the cost guard holds, and what it refuses is not run', async ({ startSql, sql, alice }) => {
+    const limited = async (limits: Limits) =>
+      startSql({ limitTable: { roles: new Map([[alice.name, limits]]), groups: new Map(), keys: new Map() } });
+    await post(sql, alice, { query: 'create table if not exists neon_guarded as select i from generate_series(1, 20000) i' });
+    await post(sql, alice, { query: 'analyze neon_guarded' });
+    const heavy = { query: 'select * from neon_guarded a, neon_guarded b' };
+    const small = { query: 'insert into neon_guarded values ($1) returning i', params: ['-1'] };
+    const cheap = await limited({ estimatedCostMax: 1_000 });
+    for (const body of [heavy, { queries: [small, heavy] }, { queries: [{ query: 'do $$ begin end $$' }] }]) {
+      const { status, json } = await post(cheap, alice, body);
+      expect([status, json]).toMatchObject([
+        400,
+        { code: '54000', message: expect.stringContaining('estimatedCostMax') as string },
+      ]);
+    }
+    expect((await post(cheap, alice, { query: 'selec 1' })).json).toMatchObject({ code: '42601' });
+    expect((await post(cheap, alice, { queries: [small, { query: 'select $1::int', params: [1] }] })).status).toBe(200);
+    const hidden = { queries: [{ query: 'set search_path to pg_catalog' }, { query: 'table neon_guarded' }] };
+    expect((await post(cheap, alice, hidden)).json).toMatchObject({ code: '54000' });
+    const few = await limited({ rowsMax: 10, statementTimeMs: 300, resultBytesMax: 5_000 });
+    const refusals = ['table neon_guarded', "select repeat('x', 6000)", 'select pg_sleep(60)'];
+    const codes = await Promise.all(refusals.map(async (query) => (await post(few, alice, { query })).json));
+    expect(codes).toMatchObject([{ code: '53200' }, { code: '53200' }, { code: '57014' }]);
+    expect((await post(few, alice, { query: 'select generate_series(1, 10)' })).status).toBe(200);
+    const { json } = await post(sql, alice, { query: 'select count(*)::int as n from neon_guarded where i < 0' });
+    expect(resultOf(json).rows).toEqual([{ n: 1 }]);
   });
 
   test('a request that takes too long, and one whose credential is revoked, end with 57014', async ({

@@ -115,6 +115,7 @@ export interface SqlSettings {
   readonly limits?: Partial<RunnerLimits & Pick<NeonLimits, 'answerBytes'>>;
   readonly pool?: Partial<SessionsOptions['limits']> & { readonly waitMs?: number };
   readonly held?: Partial<SessionsOptions['heldLimits']>;
+  readonly streamMs?: number;
   /** Of asynchronous statements. */
   readonly desk?: Partial<StatementsOptions['limits'] & Pick<StatementsOptions, 'drainMs'>>;
   /** The cost guard's. */
@@ -304,6 +305,8 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   const neon = createNeonRunner({
     sessions,
     grammar,
+    guard,
+    yardstick,
     catalog: types,
     limits: {
       requestMs: 60_000,
@@ -374,6 +377,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   const app = createApp({
     runner,
     desk,
+    streamMs: settings.streamMs ?? 60_000,
     catalog,
     coordinator,
     neon: served,

@@ -68,15 +68,19 @@ const notTold: SqlError = { message: 'could not look up what costs are counted i
 /** Makes a transaction fail that is open, as an error of the server's would have. */
 const SPOILER = extendedQuery('the cost guard has refused a statement of this transaction', []);
 
-/** Every statement of the text is estimated before any of it runs; one that must not run is refused on the stream. */
+/**
+ * Every statement of the text is estimated before any of it runs; one that must not run is refused on the stream. Answers
+ * whether what comes behind the text may mean something else, or cost more, once it has run.
+ */
 export async function estimate(
   stream: Stream,
   { query, params }: Query,
   { parts, bounds, yardstick }: Estimating & { readonly parts: readonly GuardPart[] },
-): Promise<void> {
-  const refuse = async (error: SqlError): Promise<void> => {
+): Promise<boolean> {
+  const refuse = async (error: SqlError): Promise<true> => {
     if (stream.transactionStatus === 'T') await stream.explain(SPOILER);
     if (!stream.isOver) stream.refuse(error);
+    return true;
   };
   const text = Buffer.from(query);
   let isUnsettled = false;
@@ -87,7 +91,7 @@ export async function estimate(
       const explained = await stream.explain(
         extendedQuery(`${EXPLAIN}${text.toString('utf8', part.from, part.to)}`, params ?? []),
       );
-      if (explained === undefined || stream.isOver) return;
+      if (explained === undefined || stream.isOver) return true;
       if (explained.kind === 'tooLarge') return refuse(planTooLarge(bounds));
       if (explained.kind === 'error') return refuse(ownError(explained.error, { text, part, isText: params === undefined }));
       const found = readEstimate(explained.text);
@@ -100,6 +104,7 @@ export async function estimate(
     }
     isUnsettled ||= part.isUnsettling;
   }
+  return isUnsettled;
 }
 
 interface Place {

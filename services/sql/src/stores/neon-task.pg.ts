@@ -7,6 +7,8 @@ import { strict as assert } from 'node:assert';
 
 import { UnreadableValue } from '../domain/encoder.ts';
 import type { SqlError } from '../domain/entries.ts';
+import type { Bounds } from '../domain/guard.ts';
+import { tookTooLong, tooManyBytes, tooManyRows } from '../domain/guard.ts';
 import type { NeonError, NeonOutcome, NeonQuery, NeonRequest } from '../domain/neon.ts';
 import { beginBatch, copyRefused, readTag } from '../domain/neon.ts';
 import { Output } from '../domain/output.ts';
@@ -32,6 +34,8 @@ export interface NeonTaskOptions {
   readonly limits: NeonLimits;
   readonly describeRows: DescribeNeonRows;
 }
+
+const NO_BOUNDS: Bounds = {};
 
 const EMPTY_QUERY = 0x49;
 const NO_FIELDS = Buffer.from('[]');
@@ -80,6 +84,8 @@ export class NeonTask implements Exchange {
   #isDiscarding = false;
   #encoding: string | undefined;
   #grace: NodeJS.Timeout | undefined;
+  #bounds = NO_BOUNDS;
+  #late: NodeJS.Timeout | undefined;
 
   constructor(request: NeonRequest, { limits, describeRows }: NeonTaskOptions) {
     this.#request = request;
@@ -98,8 +104,10 @@ export class NeonTask implements Exchange {
   }
 
   /** Resolves when the whole group is committed, or has failed. */
-  run(connection: Connection): Promise<void> {
+  run(connection: Connection, bounds: Bounds = NO_BOUNDS): Promise<void> {
     this.#connection = connection;
+    this.#bounds = bounds;
+    this.#startClock();
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#ended = resolve;
     const { queries, batch } = this.#request;
@@ -114,6 +122,14 @@ export class NeonTask implements Exchange {
       connection.send(Buffer.concat([...prelude, ...queries.flatMap(pipelined), flush]), this, false);
     }
     return promise;
+  }
+
+  /** Each statement has its own time. */
+  #startClock(): void {
+    const bound = this.#bounds.statementTimeMs;
+    if (bound === undefined) return;
+    clearTimeout(this.#late);
+    this.#late = setTimeout(() => this.stop(toNeonError(tookTooLong(bound))), bound.value);
   }
 
   message(type: number, bytes: Buffer, from: number, to: number): Promise<void> | undefined {
@@ -167,6 +183,7 @@ export class NeonTask implements Exchange {
 
   ended(isLost: boolean): void {
     clearTimeout(this.#grace);
+    clearTimeout(this.#late);
     if (isLost) this.refuse(this.#stop ?? { message: 'the connection to the server was lost', severity: 'FATAL', code: '08006' });
     else if (this.#stop !== undefined && this.#request.batch !== undefined && !this.#isCommitting) this.refuse(this.#stop);
     else if (this.#isDiscarding && this.#stop !== undefined) this.refuse({ ...this.#stop, detail: KEPT });
@@ -222,7 +239,8 @@ export class NeonTask implements Exchange {
 
   #dataRow(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.#isDone || this.#rows === undefined) return undefined;
-    if (this.#out.offset + to - from > this.#limits.answerBytes) return this.#discardTooLarge();
+    const excess = this.#excess(to - from);
+    if (excess !== undefined) return excess;
     const out = this.#out;
     const { encoders, prefixes, nothing } = this.#rows;
     this.#openRow();
@@ -249,7 +267,8 @@ export class NeonTask implements Exchange {
   #dataRowPiece(bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
     if (this.#isDone || this.#rows === undefined) return undefined;
     if (this.#largeRow === undefined) {
-      if (this.#out.offset + to - from + left > this.#limits.answerBytes) return this.#discardTooLarge();
+      const excess = this.#excess(to - from + left);
+      if (excess !== undefined) return excess;
       this.#openRow();
       this.#largeRow = new LargeRow(this.#out, { ...this.#rows, nothing: Buffer.from('null') });
     }
@@ -265,8 +284,19 @@ export class NeonTask implements Exchange {
     return this.#makeRoom();
   }
 
+  /** What is done about a row of so many bytes, if it is one too many. */
+  #excess(bytes: number): Promise<void> | undefined {
+    const { rowsMax, resultBytesMax } = this.#bounds;
+    const total = this.#out.offset + bytes;
+    if (rowsMax !== undefined && this.#rowCount >= rowsMax.value) return this.#discard(toNeonError(tooManyRows(rowsMax)));
+    if (resultBytesMax !== undefined && total > resultBytesMax.value)
+      return this.#discard(toNeonError(tooManyBytes(resultBytesMax)));
+    return total > this.#limits.answerBytes ? this.#discardTooLarge() : undefined;
+  }
+
   #complete(tag: string): Promise<void> | undefined {
     const query = this.#query;
+    this.#startClock();
     this.#turn += 1;
     let room: Promise<void> | undefined;
     if (query !== undefined && !this.#isDone) {

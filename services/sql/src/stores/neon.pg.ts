@@ -1,11 +1,17 @@
 /** Runs requests of the Neon driver's protocol, each in a session of the caller's own login. */
 import type { SqlError } from '../domain/entries.ts';
+import type { Yardstick } from '../domain/guard-estimate.ts';
+import type { Bounds, Guard } from '../domain/guard.ts';
+import { needsEstimate } from '../domain/guard.ts';
 import type { Census, Occupation } from '../domain/inspections.ts';
 import type { NeonError, NeonOutcome, NeonRequest, NeonRun, NeonRunner } from '../domain/neon.ts';
 import { copyRefused, endsTransaction, mayBeCopy, transactionEndRefused } from '../domain/neon.ts';
 import { QUERIES_MAX, tooManyQueries } from '../domain/plan.ts';
 import type { Asker, Caller, Catalog, Grammar } from '../domain/ports.ts';
-import { textFault } from '../domain/statements.ts';
+import { batchTooLarge, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
+import type { Connection } from './connection.pg.ts';
+import type { NeonEstimate } from './neon-guard.pg.ts';
+import { estimateQueries } from './neon-guard.pg.ts';
 import type { DescribeNeonRows } from './neon-rows.pg.ts';
 import { createDescribeNeonRows } from './neon-rows.pg.ts';
 import type { NeonLimits } from './neon-task.pg.ts';
@@ -18,6 +24,8 @@ export interface NeonOptions {
   readonly sessions: Pick<Sessions, 'open'>;
   readonly grammar: Grammar;
   readonly catalog: Catalog;
+  readonly guard: Guard;
+  readonly yardstick: () => Promise<Yardstick>;
   readonly limits: NeonLimits;
 }
 
@@ -56,6 +64,8 @@ class RunningBatch {
   readonly #task: NeonTask;
   readonly #abandoned = Promise.withResolvers<void>();
   readonly #since = performance.now();
+  readonly #asker: Asker;
+  #estimate: NeonEstimate | undefined;
   #isAbandoned = false;
 
   constructor(caller: Caller, request: NeonRequest, options: NeonOptions & { readonly describeRows: DescribeNeonRows }) {
@@ -63,6 +73,7 @@ class RunningBatch {
     this.#request = request;
     this.#options = options;
     this.#task = new NeonTask(request, options);
+    this.#asker = { principalId: caller.principal.id, spentMs: 0, isGone: () => this.#isAbandoned };
   }
 
   occupation(): Occupation {
@@ -73,6 +84,7 @@ class RunningBatch {
   abandon(): void {
     this.#isAbandoned = true;
     this.#abandoned.resolve();
+    this.#estimate?.abandon();
     this.#task.abandon();
   }
 
@@ -83,15 +95,16 @@ class RunningBatch {
   }
 
   stop(error: SqlError): void {
+    this.#estimate?.stop(error);
     this.#task.stop(toNeonError(error));
   }
 
   async run(): Promise<NeonOutcome> {
     const task = this.#task;
-    const fault = this.#fault() ?? (await this.#copyFault());
-    if (fault !== undefined) task.refuse(fault);
     try {
-      if (!task.isOver) await this.#runInSession();
+      const fault = this.#fault() ?? (await this.#copyFault());
+      if (fault !== undefined) task.refuse(fault);
+      if (!task.isOver) await this.#runGuarded();
     } catch (error) {
       await task.dispose();
       throw error;
@@ -99,14 +112,21 @@ class RunningBatch {
     return task.finish();
   }
 
-  async #runInSession(): Promise<void> {
+  async #runGuarded(): Promise<void> {
+    const admission = this.#options.guard.enter(this.#caller.principal);
+    if (admission.kind === 'refused') return this.#task.refuse(toNeonError(admission.error));
+    await this.#runInSession(admission.bounds).finally(admission.leave);
+  }
+
+  async #runInSession(bounds: Bounds): Promise<void> {
     const task = this.#task;
     const session: Session = await this.#options.sessions.open(this.#caller, this.#abandoned.promise);
     if (session.kind === 'refused') return task.refuse({ ...toNeonError(session.error), severity: 'FATAL' });
     const { connection, giveBack } = session.lease;
     const deadline = setTimeout(() => this.stop(timeoutError), this.#options.limits.requestMs);
     try {
-      if (!task.isOver) await task.run(connection);
+      if (!task.isOver && needsEstimate(bounds)) await this.#estimateFirst(connection, bounds);
+      if (!task.isOver) await task.run(connection, bounds);
     } finally {
       clearTimeout(deadline);
       const cleaned = connection.clean();
@@ -114,6 +134,15 @@ class RunningBatch {
       // Whoever hears the answer may ask again at once, and is to find no lock or name of this request.
       await cleaned.catch(() => false);
     }
+  }
+
+  async #estimateFirst(connection: Connection, bounds: Bounds): Promise<void> {
+    const { grammar, yardstick } = this.#options;
+    const asked = { connection, bounds, grammar, asker: this.#asker, yardstick };
+    this.#estimate = estimateQueries(this.#request.queries, asked);
+    const fault = await this.#estimate.fault;
+    this.#estimate = undefined;
+    if (fault !== undefined) this.#task.refuse(toNeonError(fault));
   }
 
   /** What can be seen without the server. */
@@ -130,10 +159,10 @@ class RunningBatch {
 
   /** Only the grammar can tell a COPY of the client's from one of a file, which is a matter of rights. */
   async #copyFault(): Promise<NeonError | undefined> {
-    const asker: Asker = { principalId: this.#caller.principal.id, spentMs: 0, isGone: () => this.#isAbandoned };
     for (const { query } of this.#request.queries) {
       if (!mayBeCopy(query)) continue;
-      const verdict = await this.#options.grammar.judge(query, asker);
+      if (Buffer.byteLength(query) > TEXT_MAX_BYTES) return toNeonError(batchTooLarge);
+      const verdict = await this.#options.grammar.judge(query, this.#asker);
       // What the grammar does not know is the server's to refuse.
       if (verdict.kind === 'unjudged') return toNeonError(verdict.error);
       if (verdict.kind === 'statements' && verdict.forbidden !== undefined) return copyRefused;
