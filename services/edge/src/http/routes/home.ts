@@ -17,6 +17,12 @@ export interface Build {
 /** What the page says about a route; one that is not named here is not shown. */
 const WORDS: Readonly<Record<string, string>> = {
   '/api/sql': 'Run SQL as your own database role',
+  '/api/sql/subscribe': 'Changes of a query or table as they happen, as Server-Sent Events',
+  '/api/sql/statements': 'Statements that outlive their request',
+  '/api/v1/sql': 'SQL over WebSocket',
+  '/v2': "PostgreSQL's protocol over WebSocket, as Neon's driver speaks it",
+  '/sql': "Neon's driver over HTTP",
+  '/api/openapi.json': 'This interface as OpenAPI 3.1',
   '/api/people': 'People and their roles',
   '/api/keys': 'API keys',
   '/api/me': 'Who you are here',
@@ -95,8 +101,8 @@ ${rows.join('\n')}
 `;
 }
 
-function row({ path, methods }: Route): string {
+function row({ path, methods, socket }: Route): string {
   const shown = `<code>${escapeHtml(path)}</code>`;
-  const link = methods.includes('GET') ? `<a href="${escapeHtml(path)}">${shown}</a>` : shown;
-  return `<li><code>${methods[0] ?? ''}</code><div>${link}</div><span>${escapeHtml(WORDS[path] ?? '')}</span></li>`;
+  const link = methods.includes('GET') && socket === undefined ? `<a href="${escapeHtml(path)}">${shown}</a>` : shown;
+  return `<li><code>${socket === undefined ? (methods[0] ?? '') : 'WS'}</code><div>${link}</div><span>${escapeHtml(WORDS[path] ?? '')}</span></li>`;
 }
