@@ -14,8 +14,13 @@ interface Sent {
   readonly mask: Uint8Array;
 }
 
+/** Lengths that need the longer forms; the bytes matter less. */
+const large = fc
+  .tuple(fc.integer({ min: 60_000, max: 70_000 }), fc.nat(255))
+  .map(([size, byte]) => new Uint8Array(size).fill(byte));
+
 const sentMessage: fc.Arbitrary<Sent> = fc.record({
-  fragments: fc.array(fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.uint8Array({ minLength: 60_000, maxLength: 70_000 })), {
+  fragments: fc.array(fc.oneof(fc.uint8Array({ maxLength: 200 }), large), {
     minLength: 1,
     maxLength: 3,
   }),
@@ -67,7 +72,9 @@ test('whatever the fragments and wherever they are cut, messages come out as the
     fc.property(fc.array(sentMessage, { maxLength: 4 }), sizesArbitrary, (sent, sizes) => {
       const parts = readAll(Buffer.concat(sent.map(encode)), sizes);
       const expected = sent.map(({ fragments, isText }) => ({ bytes: Buffer.concat(fragments), isText }));
-      expect(messagesOf(parts)).toEqual(expected);
+      const messages = messagesOf(parts);
+      expect(messages.map(({ isText }) => isText)).toEqual(expected.map(({ isText }) => isText));
+      expect(messages.every(({ bytes }, index) => expected[index]?.bytes.equals(bytes) === true)).toBe(true);
       const pings = sent.reduce((sum, { ping, fragments }) => sum + (ping ? fragments.length : 0), 0);
       expect(parts.filter(({ kind }) => kind === 'ping').length).toBe(pings);
       expect(parts.some(({ kind }) => kind === 'fault')).toBe(false);
@@ -97,9 +104,9 @@ test('what was read and what is given away are together what came, wherever the 
       const parts = readAll(again, [again.length], MAX * 10);
       expect(parts.find(({ kind }) => kind === 'fault')).toBeUndefined();
       const stream = (all: readonly { bytes: Buffer }[]): Buffer => Buffer.concat(all.map((message) => message.bytes));
-      expect(stream(messagesOf(parts))).toEqual(Buffer.concat(sent.flatMap(({ fragments }) => fragments)));
+      expect(stream(messagesOf(parts)).equals(Buffer.concat(sent.flatMap(({ fragments }) => fragments)))).toBe(true);
     }),
-    { numRuns: 200 },
+    { numRuns: 80 },
   );
 });
 
@@ -173,6 +180,6 @@ test('the ends of frames are found in any pieces', () => {
       const whole = createBoundary();
       expect([whole.pass(all), whole.isBetween]).toEqual([all.length, true]);
     }),
-    { numRuns: 100 },
+    { numRuns: 40 },
   );
 });
