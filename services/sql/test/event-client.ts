@@ -19,6 +19,8 @@ export interface EventReader extends Disposable {
   until(count: number, event?: string): Promise<ReadEvent[]>;
   /** Resolves when the stream has ended. */
   readonly ended: Promise<void>;
+  /** Begins to take what comes, if it was stuck. */
+  unstick(): Promise<void>;
   /** Of an answer that is no stream. */
   readonly body: unknown;
 }
@@ -29,7 +31,9 @@ export interface ReadOptions {
   readonly query?: string;
   readonly lastEventId?: string | undefined;
   readonly path?: string;
-  /** Takes nothing until it is aborted. */
+  /** Ends the request, even before it is answered. */
+  readonly signal?: AbortSignal;
+  /** Takes nothing until it is told to. */
   readonly isStuck?: boolean;
 }
 
@@ -37,7 +41,7 @@ export async function readEvents(sql: RunningSql, person: Person, options: ReadO
   const abort = new AbortController();
   const { query = '', lastEventId, path = `/api/sql/subscribe?query=${encodeURIComponent(query)}`, isStuck = false } = options;
   const response = await fetch(`${sql.origin}${path}`, {
-    signal: abort.signal,
+    signal: options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]),
     headers: {
       ...(await sql.headers(person)),
       accept: 'text/event-stream',
@@ -72,6 +76,7 @@ export async function readEvents(sql: RunningSql, person: Person, options: ReadO
     events,
     body,
     ended,
+    unstick: read,
     rows: () => events.filter(({ event }) => event === 'row').map(({ data }) => data as unknown[]),
     async until(count, event = 'row') {
       const late = after(PATIENCE_MS, 'late' as const, { ref: false });
