@@ -8,7 +8,6 @@ export const sqlErrors = defineErrors({
   SQL_BODY_TOO_LARGE: { status: 413, title: 'The body is too large' },
   SQL_NOT_ONE_STATEMENT: { status: 400, title: 'Each query must hold exactly one statement' },
   SQL_OPTIONS_MALFORMED: { status: 400, title: 'The options are not an object of strings' },
-  SQL_NOT_ACCEPTABLE: { status: 406, title: 'The answer cannot be had in that form' },
   SQL_STATEMENT_UNKNOWN: { status: 404, title: 'There is no such statement' },
   SQL_STATEMENT_RUNNING: { status: 409, title: 'The statement has not ended' },
   SQL_STATEMENTS_FULL: { status: 429, title: 'Too many statements are kept' },

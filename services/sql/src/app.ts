@@ -25,6 +25,8 @@ import { tunnelRoute } from './http/sockets/tunnel-route.ts';
 export interface AppOptions {
   readonly runner: QueryRunner;
   readonly desk: Desk;
+  /** Longest time of an answer that is sent while it is made. */
+  readonly streamMs: number;
   readonly catalog: CatalogBook;
   readonly coordinator: CoordinatorBook;
   readonly neon: NeonRouteOptions;
@@ -39,6 +41,7 @@ export interface AppOptions {
 export function createApp({
   runner,
   desk,
+  streamMs,
   catalog,
   coordinator,
   neon,
@@ -50,7 +53,7 @@ export function createApp({
   metrics,
 }: AppOptions): Listener {
   const routes = [
-    withEvents(sqlRoute(runner), changes.subscriptions),
+    withEvents(sqlRoute(runner, { streamMs }), changes.subscriptions),
     subscribeRoute(changes.subscriptions),
     listenRoute(changes.channels),
     ...statementRoutes(desk),

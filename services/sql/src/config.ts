@@ -74,6 +74,11 @@ export const settings = {
     count.default(320_000),
     'Longest time of a whole request, whatever its session sets',
   ),
+  streamTimeMs: setting(
+    'SQL_STREAM_TIMEOUT_MS',
+    count.default(3_600_000),
+    'Longest time of an answer in NDJSON or CSV, which lasts as long as its reader takes',
+  ),
   statementTimeMs: setting(
     'SQL_STATEMENT_JOB_TIMEOUT_MS',
     count.default(3_600_000),

@@ -95,6 +95,8 @@ export interface StreamOptions extends RunOptions {
   readonly script: StreamScript;
   /** All values are wanted as PostgreSQL prints them. */
   readonly isText?: boolean;
+  /** The request is to be one statement that answers rows; otherwise it is refused before anything runs. */
+  readonly isRowsOnly?: boolean;
   /** Longest time of the request, if it is not that of all requests. */
   readonly limitMs?: number;
 }

@@ -20,6 +20,7 @@ import { Marks } from '../domain/marks.ts';
 import type { Plan } from '../domain/plan.ts';
 import { planRequest } from '../domain/plan.ts';
 import type { Script, TransactionStatus } from '../domain/script.ts';
+import type { Step } from '../domain/statements.ts';
 import { mayHideTypes } from '../domain/statements.ts';
 import type { AnswerLimits } from './answer-script.fs.ts';
 import { AnswerScript } from './answer-script.fs.ts';
@@ -110,6 +111,13 @@ export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner
   };
 }
 
+/** What the server is to find fault with, it may. */
+function notOneWithRows(steps: readonly Step[]): SqlError | undefined {
+  const count = steps.reduce((sum, step) => sum + (step.kind === 'run' ? step.parts.length : 1), 0);
+  if (count === 1) return undefined;
+  return { message: `the rows of exactly one statement can be shown, but there are ${count} statements`, code: '0A000' };
+}
+
 async function answerOf(request: RunningRequest, script: AnswerScript): Promise<Outcome> {
   try {
     const turned = await request.run();
@@ -135,7 +143,8 @@ async function keptOf(request: RunningRequest, script: AnswerScript): Promise<Ke
 }
 
 type RequestOptions = QueryRunnerOptions & { readonly describeRows: DescribeRows };
-type Asked = RunOptions & Pick<StreamOptions, 'isText' | 'limitMs'> & { readonly script: Script; readonly isKept?: boolean };
+type Asked = RunOptions &
+  Pick<StreamOptions, 'isText' | 'isRowsOnly' | 'limitMs'> & { readonly script: Script; readonly isKept?: boolean };
 /** Statements ran, or were refused one by one: the script was told. */
 type Ran = { readonly kind: 'ran'; readonly status: TransactionStatus };
 
@@ -190,7 +199,10 @@ class RunningRequest {
     this.#begun.resolve();
     const { limits, describeRows, guard } = this.#options;
     const admission = guard.enter(this.#asked.caller.principal);
+    const { isText = false, isRowsOnly = false } = this.#asked;
     const stream = new Stream({
+      isText,
+      isRowsOnly,
       bounds: admission.kind === 'admitted' ? admission.bounds : undefined,
       script: this.#asked.script,
       resultBytes: limits.resultBytes,
@@ -198,8 +210,10 @@ class RunningRequest {
       areTypesHidden: mayHideTypes(plan.steps, this.#asked.request.kind === 'simple'),
     });
     this.#stream = stream;
-    if (admission.kind === 'refused') {
-      stream.refuse(admission.error);
+    const refused = admission.kind === 'refused' ? admission.error : isRowsOnly ? notOneWithRows(plan.steps) : undefined;
+    if (refused !== undefined || admission.kind === 'refused') {
+      if (admission.kind === 'admitted') admission.leave();
+      if (refused !== undefined) stream.refuse(refused);
       return { kind: 'ran', status: 'I' };
     }
     const turned = await this.#runAll(stream, { ...plan, bounds: admission.bounds }).finally(admission.leave);
@@ -233,6 +247,7 @@ class RunningRequest {
       await runSteps(stream, {
         ...plan,
         isText: this.#asked.isText ?? false,
+        isRowsOnly: this.#asked.isRowsOnly ?? false,
         guarded: { bounds, yardstick: this.#options.yardstick },
       });
     } finally {

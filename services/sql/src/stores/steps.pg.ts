@@ -16,11 +16,16 @@ export interface StepsOptions {
   readonly steps: readonly Step[];
   /** All values are wanted as PostgreSQL prints them. */
   readonly isText?: boolean;
+  /** What answers no rows is refused: all are described before they run. */
+  readonly isRowsOnly?: boolean;
   /** The cost guard: what is estimated before it runs. */
   readonly guarded?: Estimating | undefined;
 }
 
-export async function runSteps(stream: Stream, { queries, steps, isText = false, guarded }: StepsOptions): Promise<void> {
+export async function runSteps(
+  stream: Stream,
+  { queries, steps, isText = false, isRowsOnly = false, guarded }: StepsOptions,
+): Promise<void> {
   for (const [index, step] of steps.entries()) {
     const query = queries[index];
     if (stream.isOver || query === undefined) return;
@@ -30,7 +35,7 @@ export async function runSteps(stream: Stream, { queries, steps, isText = false,
       await estimate(stream, query, { ...guarded, parts: step.parts });
       if (stream.isOver) return;
     }
-    await runStep(stream, query, { step, isLast: index === steps.length - 1, isText });
+    await runStep(stream, query, { step, isLast: index === steps.length - 1, isText, isRowsOnly });
   }
 }
 
@@ -38,16 +43,20 @@ interface Turn {
   readonly step: Step;
   readonly isLast: boolean;
   readonly isText: boolean;
+  readonly isRowsOnly: boolean;
 }
 
-async function runStep(stream: Stream, { query, params }: Query, { step, isLast, isText }: Turn): Promise<void> {
+async function runStep(stream: Stream, { query, params }: Query, { step, isLast, isText, isRowsOnly }: Turn): Promise<void> {
   switch (step.kind) {
     case 'refuse':
       return stream.refuse(step.error);
     case 'probe':
       return stream.probe(Buffer.concat([parse(query), sync]), step.error, isLast);
     case 'run': {
+      const fault = parametersFault(params ?? []);
+      if (fault !== undefined) return stream.refuse(fault);
       const needsBinary = !isText && mayNeedBinary(query, stream.dateStyle);
+      if (isRowsOnly) return stream.described(query, params ?? [], isLast);
       if (params === undefined) {
         // One SELECT is the same in both modes, but for what a parameter without a value means.
         const isSame = step.isOneSelect && !/\$\d/.test(query);
@@ -55,8 +64,6 @@ async function runStep(stream: Stream, { query, params }: Query, { step, isLast,
           ? stream.described(query, [], isLast)
           : stream.simple(simpleQuery(query), step.changes, isLast);
       }
-      const fault = parametersFault(params);
-      if (fault !== undefined) return stream.refuse(fault);
       if (needsBinary) return stream.described(query, params, isLast);
       return stream.extended(extendedQuery(query, params), isLast);
     }

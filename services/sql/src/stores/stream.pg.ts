@@ -27,6 +27,10 @@ export interface StreamOptions {
   readonly areTypesHidden?: boolean;
   /** The session is the caller's until it ends: it is not reset behind the last statement. */
   readonly isHeld?: boolean;
+  /** All values are wanted as PostgreSQL prints them. */
+  readonly isText?: boolean;
+  /** A statement that answers no rows is refused before it runs. */
+  readonly isRowsOnly?: boolean;
   /** The caller's own, of rows, bytes and time. */
   readonly bounds?: Bounds | undefined;
 }
@@ -45,6 +49,8 @@ const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
 
 const NO_BOUNDS: Bounds = {};
 
+const noRows: SqlError = { message: 'the statement answers no rows', code: '0A000', hint: 'It was not run.' };
+
 const LATE_DETAIL = 'The statement had ended before it could be canceled; its effects are kept.';
 
 type Mode = 'simple' | 'extended' | 'probe' | 'setting' | 'explain';
@@ -58,6 +64,8 @@ export class Stream implements Exchange {
   readonly #describeRows: DescribeRows;
   readonly #areTypesHidden: boolean;
   readonly #isHeld: boolean;
+  readonly #isText: boolean;
+  readonly #isRowsOnly: boolean;
   #connection: Connection | undefined;
   /** Of rows as the server sent them, and of the rest as it is written. */
   #resultBytes = 0;
@@ -95,7 +103,16 @@ export class Stream implements Exchange {
   #late: NodeJS.Timeout | undefined;
   #plan = new PlanReader();
 
-  constructor({ script, resultBytes, describeRows, areTypesHidden = false, isHeld = false, bounds = NO_BOUNDS }: StreamOptions) {
+  constructor({
+    script,
+    resultBytes,
+    describeRows,
+    areTypesHidden = false,
+    isHeld = false,
+    isText = false,
+    isRowsOnly = false,
+    bounds = NO_BOUNDS,
+  }: StreamOptions) {
     this.#script = script;
     const { resultBytesMax: ownBytes } = bounds;
     const isOwn = ownBytes !== undefined && ownBytes.value < resultBytes;
@@ -106,6 +123,8 @@ export class Stream implements Exchange {
     this.#describeRows = describeRows;
     this.#areTypesHidden = areTypesHidden;
     this.#isHeld = isHeld;
+    this.#isText = isText;
+    this.#isRowsOnly = isRowsOnly;
   }
 
   get isOver(): boolean {
@@ -228,9 +247,10 @@ export class Stream implements Exchange {
         return this.#dataRow(bytes, from, to);
       case MessageType.rowDescription:
         if (this.#runParsed === undefined) return this.#describe(bytes, from, to);
-        this.#proceed(readColumns(bytes, from, to).map(({ oid }) => binaryEncoder(oid) !== undefined));
+        this.#proceed(readColumns(bytes, from, to).map(({ oid }) => !this.#isText && binaryEncoder(oid) !== undefined));
         return undefined;
       case MessageType.noData:
+        if (this.#isRowsOnly && this.#runParsed !== undefined && !this.isOver) this.refuse(noRows);
         this.#proceed([]);
         return undefined;
       case MessageType.commandComplete:

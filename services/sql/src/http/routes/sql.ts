@@ -1,11 +1,18 @@
 /** `POST /api/sql`. */
 import { Failure } from '@postern/contracts/failure';
-import type { Answer, Outcome, QueryRunner } from '../../domain/ports.ts';
+import { answerForm } from '../../domain/accept.ts';
+import { CsvScript } from '../../domain/csv.ts';
+import { NdjsonScript } from '../../domain/ndjson.ts';
+import { Flow } from '../../domain/outlet.ts';
+import { notOneStatement } from '../../domain/plan.ts';
+import type { Answer, Outcome, QueryRunner, Turned } from '../../domain/ports.ts';
 import type { ServerResponse } from 'node:http';
 
 import { checkContentType, takeBody } from '../middleware/body.ts';
 import { STALL_MS, written } from '../reader.ts';
 import { presentSessionRefusal } from '../present.ts';
+import { createResponseOutlet } from '../response-outlet.ts';
+import { Utf8Check } from '../../domain/utf8.ts';
 import { readBody, readOptions } from '../schemas.ts';
 import type { Route, Visit } from '../server.ts';
 
@@ -13,11 +20,46 @@ import type { Route, Visit } from '../server.ts';
 const SLOWEST_BYTES_PER_MS = 128;
 const ONE_WRITE_BYTES = 16_384;
 
-export const sqlRoute = (runner: QueryRunner): Route => ({
+export interface SqlRouteOptions {
+  /** Longest time of an answer that is sent while it is made. */
+  readonly streamMs: number;
+}
+
+export const sqlRoute = (runner: QueryRunner, { streamMs }: SqlRouteOptions): Route => ({
   method: 'POST',
   path: '/api/sql',
-  serve: (visit) => postSql(runner, visit),
+  serve: (visit) => {
+    const form = answerForm(visit.request.headers.accept);
+    return form === 'json' ? postSql(runner, visit) : streamSql(runner, visit, { form, limitMs: streamMs });
+  },
 });
+
+interface Streamed {
+  readonly form: 'ndjson' | 'csv';
+  readonly limitMs: number;
+}
+
+async function streamSql(runner: QueryRunner, { caller, request, response }: Visit, { form, limitMs }: Streamed): Promise<void> {
+  checkContentType(request);
+  const body = await takeBody(request);
+  const settings = readOptions(request.url ?? '');
+  const isCsv = form === 'csv';
+  const flow = new Flow(createResponseOutlet({ response, contentType: CONTENT_TYPES[form] }), new Utf8Check());
+  const script = isCsv ? new CsvScript(flow) : new NdjsonScript(flow);
+  const asked = { caller, request: readBody(body), settings, script, limitMs };
+  const streaming = runner.stream({ ...asked, isText: isCsv, isRowsOnly: isCsv });
+  const leave = (): void => streaming.abandon();
+  response.once('close', leave);
+  if (response.closed) leave();
+  const outcome = await streaming.outcome;
+  response.off('close', leave);
+  if (outcome.kind !== 'streamed') sendTurned(outcome, response);
+}
+
+const CONTENT_TYPES = {
+  ndjson: 'application/x-ndjson; charset=utf-8',
+  csv: 'text/csv; charset=utf-8; header=present',
+} as const;
 
 async function postSql(runner: QueryRunner, { caller, request, response }: Visit): Promise<void> {
   checkContentType(request);
@@ -33,14 +75,15 @@ async function postSql(runner: QueryRunner, { caller, request, response }: Visit
 }
 
 async function send(outcome: Outcome, response: ServerResponse): Promise<void> {
+  if (outcome.kind === 'answered') await sendAnswer(outcome.answer, response);
+  else sendTurned(outcome, response);
+}
+
+function sendTurned(outcome: Turned, response: ServerResponse): void {
   switch (outcome.kind) {
-    case 'answered':
-      return sendAnswer(outcome.answer, response);
     case 'notOneStatement': {
       const { query, count } = outcome;
-      throw new Failure('SQL_NOT_ONE_STATEMENT', {
-        detail: `each query must contain exactly 1 statement, but "${query}" contains ${count}`,
-      });
+      throw new Failure('SQL_NOT_ONE_STATEMENT', { detail: notOneStatement(query, count) });
     }
     case 'sessionRefused': {
       const { status, headers, body } = presentSessionRefusal(outcome.error, outcome.isDenied);
