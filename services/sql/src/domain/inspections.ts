@@ -1,6 +1,7 @@
 /** What is told of the served database and of this replica: read as the caller, so nobody is shown more than PostgreSQL shows them. */
 import type { SqlError } from './entries.ts';
 import type { Answer, Caller } from './ports.ts';
+import type { MetricPage } from './sql-metrics.ts';
 
 export interface Inspector {
   readonly caller: Caller;
@@ -33,6 +34,11 @@ export interface CoordinatorBook {
   /** The live state of this replica, and the server's sessions as far as the caller may see them. */
   dump(inspector: Inspector): Promise<Inspection<Answer>>;
   check(inspector: Inspector): Promise<Inspection<readonly Inconsistency[]>>;
+}
+
+export interface MetricsBook {
+  /** In the Prometheus text format. */
+  page(page: MetricPage, inspector: Inspector): Promise<Inspection<string>>;
 }
 
 /** Something under way in this process, without what it says or reads. */

@@ -140,6 +140,11 @@ export class Reader implements Exchange {
     return rows;
   }
 
+  /** Whether nothing more is to be asked. */
+  get isStopped(): boolean {
+    return this.#stopped !== undefined;
+  }
+
   /** What runs is canceled, and nothing more is asked. */
   stop(error: SqlError): void {
     if (this.#stopped !== undefined) return;

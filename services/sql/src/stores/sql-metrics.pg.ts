@@ -1,0 +1,110 @@
+/** Pages of metrics, each family a query that is run as whoever reads the page; one that fails is not on it, and the others are. */
+import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
+import { Counter } from 'prom-client';
+
+import type { Inspector, MetricsBook } from '../domain/inspections.ts';
+import type { Clock } from '../domain/ports.ts';
+import type { MetricFamily, MetricPages } from '../domain/sql-metrics.ts';
+import { columnsFault, FamilyLines } from '../domain/sql-metrics.ts';
+import type { Reader, Readings } from './readings.pg.ts';
+import { QueryFailure, readRow } from './readings.pg.ts';
+
+export interface MetricsBookOptions {
+  readonly clock: Clock;
+  readonly readings: Pick<Readings, 'read'>;
+  readonly pages: MetricPages;
+  readonly log: Logger;
+  readonly metrics: Registry;
+}
+
+/** Characters of a whole page; families that come after are not on it. */
+const PAGE_CHARACTERS_MAX = 8_388_608;
+/** Whoever scrapes does not wait for ever: what would begin later is left out. */
+const PAGE_MS_MAX = 15_000;
+
+export function createMetricsBook({ clock, readings, pages, log, metrics }: MetricsBookOptions): MetricsBook {
+  const skipped = new Counter({
+    name: 'postern_sql_metrics_skipped_total',
+    help: 'Families of SQL-defined metrics that were not on a page because their query failed, by page and reason',
+    labelNames: ['page', 'family', 'reason'],
+    registers: [metrics],
+  });
+  return {
+    page: (page, inspector) =>
+      readings.read(inspector, async (reader) => {
+        const since = clock.now();
+        let text = '';
+        for (const family of pages[page]) {
+          const isLate = clock.now() - since > PAGE_MS_MAX;
+          const told: Told = isLate ? { kind: 'skipped', reason: 'page time' } : await readFamily(reader, family);
+          if (told.kind === 'absent') continue;
+          const isTooMuch = told.kind === 'lines' && text.length + told.text.length > PAGE_CHARACTERS_MAX;
+          if (told.kind === 'lines' && !isTooMuch) {
+            text += told.text;
+            if (told.leftOut > 0)
+              log.warn({ page, family: family.name, leftOut: told.leftOut }, 'series were left out of a metric');
+            continue;
+          }
+          const reason = told.kind === 'lines' ? 'page size' : told.reason;
+          skipped.inc({ page, family: family.name, reason });
+          log.warn({ page, family: family.name, reason, principalId: whose(inspector) }, 'a metric was skipped');
+        }
+        return text;
+      }),
+  };
+}
+
+const whose = ({ caller }: Inspector): string => caller.principal.id;
+
+type Told =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'lines'; readonly text: string; readonly leftOut: number }
+  /** Never the server's message, which may hold values. */
+  | { readonly kind: 'skipped'; readonly reason: string };
+
+async function readFamily(reader: Reader, family: MetricFamily): Promise<Told> {
+  try {
+    const begin = `begin read only; set local statement_timeout to ${family.timeoutMs}; set local lock_timeout to ${family.timeoutMs}`;
+    await reader.command(begin);
+    const path = family.requires === undefined ? undefined : await schemaOf(reader, family.requires);
+    if (path !== undefined) await reader.command(`set local search_path to pg_catalog, ${path}`);
+    const isAbsent = family.requires !== undefined && path === undefined;
+    const told: Told = isAbsent ? { kind: 'absent' } : await readLines(reader, family);
+    await reader.command('rollback');
+    return told;
+  } catch (error) {
+    if (!(error instanceof QueryFailure)) throw error;
+    if (reader.isStopped) throw error;
+    await reader.command('rollback').catch(() => {});
+    return { kind: 'skipped', reason: error.error.code };
+  }
+}
+
+/** The schema of an extension as it is written in SQL. */
+async function schemaOf(reader: Reader, extension: string): Promise<string | undefined> {
+  const [row] = await reader.rows(
+    `select quote_ident(n.nspname) from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace where e.extname = '${extension}'`,
+  );
+  return row?.[0] ?? undefined;
+}
+
+async function readLines(reader: Reader, family: MetricFamily): Promise<Told> {
+  let lines: FamilyLines | undefined;
+  let fault: string | undefined = 'no rows';
+  let isLarge = false;
+  await reader.ask(family.query, {
+    columns: (names) => {
+      fault = columnsFault(names, family.value);
+      if (fault === undefined) lines = new FamilyLines(family, names);
+    },
+    row: (bytes, from, to, left) => {
+      // A row that comes in pieces is no label: it is passed over.
+      if (!isLarge && left === 0) lines?.add(readRow(bytes, from, to));
+      isLarge = left > 0;
+      return undefined;
+    },
+  });
+  if (lines === undefined) return { kind: 'skipped', reason: fault ?? 'no rows' };
+  return { kind: 'lines', text: lines.print(), leftOut: lines.leftOut };
+}
