@@ -4,12 +4,13 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 
 import type { ChannelFeeds } from './domain/channels.ts';
-import type { CatalogBook, CoordinatorBook } from './domain/inspections.ts';
+import type { CatalogBook, CoordinatorBook, MetricsBook } from './domain/inspections.ts';
 import type { QueryRunner } from './domain/ports.ts';
 import type { Desk } from './domain/statements-desk.ts';
 import type { Subscriptions } from './domain/subscribe.ts';
 import { catalogRoutes } from './http/routes/catalog.ts';
 import { listenRoute } from './http/routes/listen.ts';
+import { metricsRoutes } from './http/routes/metrics.ts';
 import type { NeonRouteOptions } from './http/routes/neon.ts';
 import { neonRoute } from './http/routes/neon.ts';
 import { sqlRoute } from './http/routes/sql.ts';
@@ -29,6 +30,7 @@ export interface AppOptions {
   readonly streamMs: number;
   readonly catalog: CatalogBook;
   readonly coordinator: CoordinatorBook;
+  readonly metricsBook: MetricsBook;
   readonly neon: NeonRouteOptions;
   readonly sqlSockets: Omit<SqlSocketOptions, 'log'>;
   readonly tunnel: Omit<TunnelRouteOptions, 'log'>;
@@ -44,6 +46,7 @@ export function createApp({
   streamMs,
   catalog,
   coordinator,
+  metricsBook,
   neon,
   sqlSockets,
   tunnel,
@@ -59,6 +62,7 @@ export function createApp({
     ...statementRoutes(desk),
     neonRoute(neon),
     ...catalogRoutes(catalog, coordinator),
+    ...metricsRoutes(metricsBook),
   ];
   const socketRoutes = [...sqlSocketRoutes({ ...sqlSockets, log }), tunnelRoute({ ...tunnel, log })];
   return createListener({ routes, socketRoutes, verify, log, metrics });

@@ -4,6 +4,8 @@ import { doorSettings, sharedSettings } from '@postern/service-kit/settings';
 import { tmpdir } from 'node:os';
 import { z } from 'zod';
 
+import { readMetricPages } from './stores/metrics-file.fs.ts';
+
 const count = z.coerce.number().int().positive();
 
 export const settings = {
@@ -38,6 +40,11 @@ export const settings = {
     'SQL_CHANGES_POLL_MS',
     count.default(1_000),
     'How often a query is run again of which the change log does not tell',
+  ),
+  metricsFile: setting(
+    'SQL_METRICS_FILE',
+    z.string().optional(),
+    'Metrics that are defined by SQL (JSON); those that are shipped, if unset',
   ),
   resultBytesMax: setting(
     'SQL_RESULT_BYTES_MAX',
@@ -136,5 +143,8 @@ export const refine: Refine<typeof settings> = (config) => {
   if ((requestTimeoutMs ?? NaN) < (statementTimeoutMs ?? NaN)) {
     mistakes.push('SQL_REQUEST_TIMEOUT_MS: must not be less than SQL_STATEMENT_TIMEOUT_MS');
   }
+  const read = readMetricPages(config.metricsFile);
+  if (read.kind === 'mistakes')
+    mistakes.push(...read.mistakes.map(({ pointer, message }) => `SQL_METRICS_FILE ${pointer || '/'}: ${message}`));
   return mistakes;
 };

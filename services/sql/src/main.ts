@@ -21,6 +21,9 @@ import { createLifetimes } from './http/sockets/lifetime.ts';
 import { createCatalogBook } from './stores/catalog-dump.pg.ts';
 import { createCatalog } from './stores/catalog.pg.ts';
 import { createCoordinatorBook } from './stores/coordinator.pg.ts';
+import { readMetricPages } from './stores/metrics-file.fs.ts';
+import { createMetricsBook } from './stores/sql-metrics.pg.ts';
+import { shippedMetrics } from './domain/shipped-metrics.ts';
 import { noChangeLog, openChangeLog } from './stores/changes-log.pg.ts';
 import { createChanges } from './stores/changes-services.pg.ts';
 import { openGrammar } from './stores/grammar.libpg.ts';
@@ -147,7 +150,15 @@ await runService(
     const censuses = { requests: runner.census, readings: readings.underWay, neon: neon.census };
     const cancelKeys = createCancelKeys();
     const lifetimes = createLifetimes({ drainMs, now: () => Date.now() });
-    const held = createHeldSessions({ sessions, grammar, guard, yardstick, catalog: types, resultBytes: config.resultBytesMax });
+    const held = createHeldSessions({
+      sessions,
+      grammar,
+      guard,
+      yardstick,
+      subscriptions: changes.subscriptions,
+      catalog: types,
+      resultBytes: config.resultBytesMax,
+    });
     scope.use(
       listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
         if (tokenId === undefined) sessions.revoke(principalId);
@@ -178,6 +189,9 @@ await runService(
 
     const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await auth.publishKeys({})).keys });
     const catalog = createCatalogBook({ readings, answers });
+    const read = readMetricPages(config.metricsFile);
+    // It was read and found good when the settings were.
+    const metricPages = read.kind === 'pages' ? read.pages : shippedMetrics;
     const coordinator = createCoordinatorBook({ replicaId, clock, readings, sessions, censuses, answers });
     const database = new pg.Client(own).database ?? '';
     const app = createApp({
@@ -186,6 +200,7 @@ await runService(
       streamMs: config.streamTimeMs,
       catalog,
       coordinator,
+      metricsBook: createMetricsBook({ clock, readings, pages: metricPages, log, metrics }),
       neon: { neon, database },
       changes,
       sqlSockets: { sessions: held, cancelKeys, lifetimes },

@@ -36,6 +36,9 @@ import { createChanges } from '../src/stores/changes-services.pg.ts';
 import type { SubscriptionLimits } from '../src/stores/changes.pg.ts';
 import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
 import { createCoordinatorBook } from '../src/stores/coordinator.pg.ts';
+import { createMetricsBook } from '../src/stores/sql-metrics.pg.ts';
+import { shippedMetrics } from '../src/domain/shipped-metrics.ts';
+import type { MetricPages } from '../src/domain/sql-metrics.ts';
 import { openGrammar } from '../src/stores/grammar.libpg.ts';
 import { createHeldSessions } from '../src/stores/held-sessions.pg.ts';
 import type { NeonLimits } from '../src/stores/neon-task.pg.ts';
@@ -109,9 +112,11 @@ export interface RunningSql {
 
 export interface StartedSql extends RunningSql {
   readonly lifetimes: Lifetimes;
+  readonly metrics: Registry;
 }
 
 export interface SqlSettings {
+  readonly metricPages?: Partial<MetricPages>;
   readonly limits?: Partial<RunnerLimits & Pick<NeonLimits, 'answerBytes'>>;
   readonly pool?: Partial<SessionsOptions['limits']> & { readonly waitMs?: number };
   readonly held?: Partial<SessionsOptions['heldLimits']>;
@@ -357,7 +362,15 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   const cancelKeys = createCancelKeys();
   const lifetimes = createLifetimes({ drainMs: 2_000, now: () => Date.now() });
   const resultBytes = settings.limits?.resultBytes ?? 16_777_216;
-  const held = createHeldSessions({ sessions, grammar, guard, yardstick, catalog: types, resultBytes });
+  const held = createHeldSessions({
+    sessions,
+    grammar,
+    guard,
+    yardstick,
+    subscriptions: changes.subscriptions,
+    catalog: types,
+    resultBytes,
+  });
   scope.use(listen(bus, sessionRevoked, log, (revoked) => lifetimes.sessionRevoked(revoked)));
   scope.use(listen(bus, cancelRequested, log, (key) => cancelKeys.cancel(key.processId, key.secretKey)));
   scope.use(
@@ -374,19 +387,21 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   await bus.flush();
   const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await client.publishKeys({})).keys });
   const served = { neon, database: new URL(database.ownUrl).pathname.slice(1) };
+  const metrics = new Registry();
   const app = createApp({
     runner,
     desk,
     streamMs: settings.streamMs ?? 60_000,
     catalog,
     coordinator,
+    metricsBook: createMetricsBook({ clock, readings, pages: { ...shippedMetrics, ...settings.metricPages }, log, metrics }),
     neon: served,
     changes,
     sqlSockets: { sessions: held, cancelKeys, lifetimes },
     tunnel: { sessions: createWireSessions(sessions), cancelKeys, lifetimes, guard, database: served.database },
     verify,
     log,
-    metrics: new Registry(),
+    metrics,
   });
   const door = scope.use(
     await openDoor(app.request, {
@@ -397,7 +412,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   );
   scope.use(lifetimes);
   scope.use(changes);
-  return { ...talkTo(door.origin, auth), lifetimes };
+  return { ...talkTo(door.origin, auth), lifetimes, metrics };
 }
 
 /** Requests as the edge forwards them. */
