@@ -63,6 +63,14 @@ test('user and password are decoded, the database is passed on, and the string i
   expect(rawHeaders.join('\n')).not.toContain('postgresql://');
 });
 
+test('a string without a database asks for none', async ({ world }) => {
+  for (const path of ['', '/']) {
+    const string = `postgres://alice:${encodeURIComponent(PASSWORD)}@edge.test${path}`;
+    expect((await ask(world, string, { 'x-postern-database': 'forged' })).status).toBe(200);
+    expect(world.sql.last().values('x-postern-database')).toEqual([]);
+  }
+});
+
 test('a body that streams has the same headers', async ({ world }) => {
   const response = await fetch(`${world.origins['password']}/sql`, {
     method: 'POST',

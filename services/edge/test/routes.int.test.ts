@@ -163,7 +163,7 @@ test('preflights of allowed origins need no credentials, and answers to them are
   expect([allowed.status, await allowed.text()]).toEqual([200, '']);
   expect(Object.fromEntries(allowed.headers)).toMatchObject({
     'access-control-allow-origin': 'https://app.test',
-    'access-control-allow-headers': 'authorization,content-type,x-materialize-version,x-postern-version',
+    'access-control-allow-headers': 'authorization,content-type,last-event-id,x-materialize-version,x-postern-version',
     'access-control-allow-methods': '*',
     'access-control-max-age': '3600',
     vary: 'origin',

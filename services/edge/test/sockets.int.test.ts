@@ -278,22 +278,27 @@ test('no extension and no subprotocol is agreed to', async ({ world }) => {
   expect([client.ws.extensions, client.ws.protocol]).toEqual(['', '']);
 });
 
+/** What would be the message of somebody known, but for its first byte. */
+const firstByte = (byte: number): Buffer => Buffer.concat([Buffer.from([byte]), textFrame(ALICE).subarray(1)]);
+
 test.for([
-  ['is not masked', serverFrame(OPCODE.text, Buffer.from('{}')), 1_002],
-  ['has a reserved bit', Buffer.from([0xc1, 0x80, 0, 0, 0, 0]), 1_002],
-  ['has an unknown opcode', Buffer.from([0x83, 0x80, 0, 0, 0, 0]), 1_002],
-  ['has an unknown control opcode', Buffer.from([0x8b, 0x80, 0, 0, 0, 0]), 1_002],
-  ['goes on with what was not begun', Buffer.from([0x80, 0x80, 0, 0, 0, 0]), 1_002],
-  ['begins anew in the middle', Buffer.from([0x01, 0x80, 0, 0, 0, 0, 0x81, 0x80, 0, 0, 0, 0]), 1_002],
-  ['is a fragmented ping', Buffer.from([0x09, 0x80, 0, 0, 0, 0]), 1_002],
-  ['is a ping that is too long', clientFrame(OPCODE.ping, Buffer.alloc(126), MASK), 1_002],
+  ['is not masked', serverFrame(OPCODE.text, Buffer.from(JSON.stringify(ALICE))), 1_002],
+  ['has a reserved bit', firstByte(0xc1), 1_002],
+  ['has the last reserved bit', firstByte(0x91), 1_002],
+  ['has an unknown opcode', firstByte(0x83), 1_002],
+  ['has an unknown control opcode', Buffer.concat([firstByte(0x8b), textFrame(ALICE)]), 1_002],
+  ['goes on with what was not begun', firstByte(0x80), 1_002],
+  ['begins anew in the middle', Buffer.concat([firstByte(0x01), textFrame(ALICE)]), 1_002],
+  ['is a fragmented ping', Buffer.concat([firstByte(0x09), textFrame(ALICE)]), 1_002],
+  ['is a ping that is too long', Buffer.concat([clientFrame(OPCODE.ping, Buffer.alloc(126), MASK), textFrame(ALICE)]), 1_002],
   ['is longer than an auth message may be', clientFrame(OPCODE.text, Buffer.alloc(65_537), MASK), 1_009],
   ['says that it is enormous', Buffer.from([0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]), 1_009],
 ] as const)('a first frame that %s ends the socket', async ([_what, bytes, code], { world }) => {
+  const before = world.sql.sockets.length;
   using client = await openRaw(world, 'password', PATH, bytes);
   await client.ended;
   const received = client.received();
-  expect([received[0], received.readUInt16BE(2)]).toEqual([0x88, code]);
+  expect([received[0], received.readUInt16BE(2), world.sql.sockets.length]).toEqual([0x88, code, before]);
 });
 
 test('the message may come in fragments, byte by byte, with pings between; what is behind it arrives as it was', async ({

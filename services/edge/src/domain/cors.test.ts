@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { corsHeaders, createCorsRules, isForeign, preflightHeaders } from './cors.ts';
+import { corsHeaders, createCorsRules, isForeign, preflightHeaders, isFixedHost } from './cors.ts';
 
 const rules = createCorsRules(['https://app.example.org', '*.example.com', 'http://localhost:3000']);
 
@@ -41,7 +41,7 @@ test('a preflight names methods, headers and how long it holds', () => {
     'access-control-allow-origin': 'https://a.example.com',
     'access-control-expose-headers': '*',
     'access-control-allow-methods': '*',
-    'access-control-allow-headers': 'authorization,content-type,x-materialize-version,x-postern-version',
+    'access-control-allow-headers': 'authorization,content-type,last-event-id,x-materialize-version,x-postern-version',
     'access-control-max-age': '3600',
   });
   expect(preflightHeaders(rules, 'https://evil.test')).toEqual([['vary', 'origin']]);
@@ -68,4 +68,22 @@ test('behind a proxy that ends TLS, pages of https are at home', () => {
   const headers = new Map([['origin', 'https://edge.test:6876']]);
   expect(isForeign({ ...here, behindTrustedProxy: true }, headers)).toBe(false);
   expect(isForeign({ ...here, tls: true }, headers)).toBe(false);
+});
+
+test.each([
+  ['127.0.0.1', true],
+  ['127.0.0.1:6876', true],
+  ['10.1.2.3:80', true],
+  ['[::1]:6876', true],
+  ['localhost', true],
+  ['LOCALHOST:80', true],
+  ['evil.test', false],
+  ['127.0.0.1.evil.test', false],
+  ['localhost.evil.test:80', false],
+  ['evil.localhost', false],
+  ['127.1', false],
+  ['2130706433', false],
+  ['', false],
+] as const)('%j is a host that no name server answers for: %s', (host, isFixed) => {
+  expect(isFixedHost(host)).toBe(isFixed);
 });

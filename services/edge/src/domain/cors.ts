@@ -34,7 +34,7 @@ export function corsHeaders(rules: CorsRules, origin: string | undefined): Heade
 
 const PREFLIGHT: Headers = [
   ['access-control-allow-methods', '*'],
-  ['access-control-allow-headers', 'authorization,content-type,x-materialize-version,x-postern-version'],
+  ['access-control-allow-headers', 'authorization,content-type,last-event-id,x-materialize-version,x-postern-version'],
   ['access-control-max-age', '3600'],
 ];
 

@@ -54,7 +54,8 @@ export function forwardedHeaders(head: Head, attached: Attached, also: readonly 
     ['x-postern-principal', attached.assertion],
     ['x-deadline-ms', String(attached.deadlineMs)],
   ];
-  if (attached.database !== undefined) pairs.push(['x-postern-database', encodeURIComponent(attached.database)]);
+  const { database = '' } = attached;
+  if (database !== '') pairs.push(['x-postern-database', encodeURIComponent(database)]);
   for (const names of [REQUEST_HEADERS, also]) {
     for (const name of names) {
       const value = head.get(name);

@@ -178,7 +178,10 @@ test('the ends of frames are found in any pieces', () => {
       }
       expect(boundary.isBetween).toBe(true);
       const whole = createBoundary();
-      expect([whole.pass(all), whole.isBetween]).toEqual([all.length, true]);
+      expect([whole.pass(all), whole.isBetween, whole.isClosed]).toEqual([all.length, true, false]);
+      // Whatever is in the payloads, a Close frame is one at its place alone.
+      boundary.pass(closeFrame(1_000, '').subarray(0, 1));
+      expect(boundary.isClosed).toBe(true);
     }),
     { numRuns: 40 },
   );

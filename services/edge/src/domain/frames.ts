@@ -12,6 +12,7 @@ export const CLOSE = {
   protocol: 1_002,
   tooBig: 1_009,
   internal: 1_011,
+  restart: 1_012,
   tryAgain: 1_013,
   revoked: 4_401,
 } as const;
@@ -207,6 +208,8 @@ export function closeFrame(code: number, reason: string): Buffer {
 export interface Boundary {
   /** Whether the next byte begins a frame. */
   readonly isBetween: boolean;
+  /** Whether a Close frame has begun: what follows it means nothing. */
+  readonly isClosed: boolean;
   /** Takes note of bytes, all of them or up to the first end of a frame; how many it took. */
   pass(chunk: Buffer, untilEnd?: boolean): number;
 }
@@ -218,15 +221,20 @@ export function createBoundary(): Boundary {
   let headBytes = 0;
   /** Of the frame under way, once its head is whole. */
   let payloadLeft: number | undefined;
+  let isClosed = false;
 
   return {
     get isBetween() {
       return headBytes === 0;
     },
+    get isClosed() {
+      return isClosed;
+    },
     pass(chunk, untilEnd = false) {
       let at = 0;
       while (at < chunk.length) {
         if (payloadLeft === undefined) {
+          if (headBytes === 0) isClosed ||= ((chunk[at] ?? 0) & 0x0f) === OPCODE.close;
           // The common case, a whole head in the chunk, is read in place.
           const read = headBytes === 0 ? readSizes(chunk, at) : undefined;
           if (read !== undefined) {

@@ -1,7 +1,7 @@
 /** Joins a client's socket with one to a service: bytes as they come, no faster than the other side reads. */
 import type { Duplex } from 'node:stream';
 
-import { clientFrame, closeFrame, createBoundary, OPCODE } from '../domain/frames.ts';
+import { clientFrame, CLOSE, closeFrame, createBoundary, OPCODE } from '../domain/frames.ts';
 import { endSoon } from './connection.ts';
 
 export interface Splice {
@@ -59,12 +59,23 @@ export function splice({ client, upstream, toUpstream, toClient }: Joined): Spli
     }, LINGER_MS);
     ending.once('close', () => clearTimeout(late));
   };
+  /** A service that was killed said no Close: the client is told one, so that it knows to connect again. */
+  const tellLoss = (): boolean => {
+    if (isOver || fromService.isClosed || !fromService.isBetween || client.destroyed || client.writableEnded) return false;
+    isOver = true;
+    client.off('data', hearClient);
+    endSoon(client, closeFrame(CLOSE.restart, 'the service was lost; connect again'));
+    return true;
+  };
   const join = (source: Duplex, target: Duplex, hear: (chunk: Buffer) => void): void => {
     source.on('error', () => {});
     source.on('data', hear);
     target.on('drain', () => source.resume());
-    source.once('end', () => end(target, source));
+    source.once('end', () => {
+      if (source !== upstream || !tellLoss()) end(target, source);
+    });
     source.once('close', () => {
+      if (source === upstream && tellLoss()) return;
       // What has been handed over still goes out; a side that was cut off takes the other with it.
       if (source.readableEnded) end(target, source);
       else target.destroy();
