@@ -57,6 +57,10 @@ function sqlStateIn(mistake: unknown): string | undefined {
   return [...codes].map(([, code]) => code).find((code) => !/^P\d{4}$/.test(code ?? ''));
 }
 
+/** Which constraint it was, one adapter tells by its columns and the other by its name; the server's own words are in both. */
+const withoutConstraint = (mistake: unknown): unknown =>
+  JSON.parse(JSON.stringify(mistake, (name, value: unknown) => (/^(constraint|message)$/.test(name) ? undefined : value)));
+
 /** It has no geometry, ranges or search, and no lists with gaps; which types else differs from adapter to adapter. */
 const knowsNot = (mistake: unknown): boolean => JSON.stringify(mistake).includes('Failed to deserialize column');
 
@@ -71,5 +75,6 @@ export const prismaWebSocket: Pair = {
   name: '@prisma/adapter-neon',
   through: throughWebSocket,
   direct: direct(true),
+  shown: withoutConstraint,
   knowsNot,
 };

@@ -112,7 +112,7 @@ verifies('feed:changes', 'a socket subscribes as well, and is free again after a
   await using _table = await ownRows(mesh);
   await using socket = await openSql(mesh.edges[0], { user: person.name, password: person.password });
   socket.send({ query: 'SUBSCRIBE (select id, n from feed)' });
-  await eventually(() => expect(socket.messages.at(-1)?.type).toBe('Rows'), PATIENCE);
+  await eventually(() => expect(socket.messages.at(-1)).toMatchObject({ type: 'Rows' }), PATIENCE);
   await change(mesh, person, 1, 4);
   await eventually(() => expect(rowsIn(socket.messages)).toHaveLength(2), PATIENCE);
   expect(rowsIn(socket.messages).map((row) => (row as unknown[]).slice(1))).toEqual([
