@@ -1,5 +1,6 @@
 /** The edge as a process: settings, exit status, ports, drain. */
 import { eventually } from '@postern/testkit/eventually';
+import { startOwnNats } from '@postern/testkit/own-nats';
 import { temporaryFolder } from '@postern/testkit/temporary-folder';
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -9,6 +10,8 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 
 import { edgeTest as test } from './edge-test.ts';
+import { talk } from './socket-client.ts';
+import { openWorld } from './world.ts';
 
 interface Ended {
   readonly code: number | null;
@@ -115,4 +118,40 @@ test('it tells the ports it took, says 503 until the mesh is there, and drains o
   const { code, output } = await edge.ended;
   expect(code).toBe(0);
   expect(output).not.toMatch(/BEGIN USER NKEY SEED|eyJ/);
+});
+
+test('a stop with sockets open asks for their end, ends what is left, and is done before its deadline', async () => {
+  await using folder = await temporaryFolder();
+  await using nats = await startOwnNats();
+  await using world = await openWorld({ nats });
+  const [portsFile, listenersFile] = [join(folder.path, 'ports.json'), join(folder.path, 'listeners.json')];
+  const routes = { base: { enabled: true, allowed_roles: 'Normal' } };
+  await writeFile(listenersFile, JSON.stringify({ http: { one: { addr: '127.0.0.1:0', routes } } }));
+  const edge = start({
+    NATS_URL: nats.url,
+    NATS_CREDS_FILE: nats.credsFile('edge'),
+    EDGE_LISTENERS_FILE: listenersFile,
+    EDGE_PORTS_FILE: portsFile,
+    EDGE_DRAIN_NOTICE_MS: '0',
+    DRAIN_TIMEOUT_MS: '3000',
+  });
+  await eventually(() => existsSync(portsFile), { timeoutMs: 20_000 });
+  const { one = '' } = JSON.parse(await readFile(portsFile, 'utf8')) as Record<string, string>;
+  const door = { origins: { one } };
+  const opened = async () => {
+    const client = await talk(door, 'one', '/api/v1/sql');
+    client.ws.send(JSON.stringify({ user: 'alice', password: '' }));
+    expect(String(await client.next())).toBe('hello alice');
+    return { client, service: world.sql.lastSocket() };
+  };
+  const [polite, stubborn] = [await opened(), await opened()];
+  await using waiting = await talk(door, 'one', '/v2');
+  polite.service.ws.on('ping', () => polite.service.ws.close(1_001, 'done'));
+  edge.kill('SIGTERM');
+  expect((await waiting.closed).code).toBe(1_001);
+  expect(await polite.client.closed).toEqual({ code: 1_001, reason: 'done' });
+  expect((await stubborn.client.closed).code).toBe(1_001);
+  expect(stubborn.service.heard[0]).toMatchObject({ kind: 'ping', bytes: Buffer.from('postern-drain') });
+  const { code, output } = await edge.ended;
+  expect([code, /"outcome":"drained"/.test(output)]).toEqual([0, true]);
 });

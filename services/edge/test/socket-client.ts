@@ -19,7 +19,12 @@ export interface Talk extends AsyncDisposable {
   readonly closed: Promise<{ readonly code: number; readonly reason: string }>;
 }
 
-export async function talk(world: World, listener: string, path: string, options: ClientOptions = {}): Promise<Talk> {
+export async function talk(
+  world: Pick<World, 'origins'>,
+  listener: string,
+  path: string,
+  options: ClientOptions = {},
+): Promise<Talk> {
   const ws = new WebSocket(`${(world.origins[listener] ?? '').replace('http', 'ws')}${path}`, options);
   const heard: Buffer[] = [];
   const waiting: ((bytes: Buffer) => void)[] = [];

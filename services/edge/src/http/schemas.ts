@@ -1,5 +1,11 @@
 /** The bodies that the edge itself reads. */
+import { Session } from '@postern/contracts/session';
 import { z } from 'zod';
 
 /** Unknown keys are ignored, as the reference does. */
 export const LoginBody = z.object({ username: z.string().min(1).max(256), password: z.string().max(1_024) });
+
+/** A person's own browser sessions. */
+export const SessionList = z.object({
+  sessions: z.array(Session.extend({ current: z.boolean().describe('Whether it is the one that asks') })),
+});

@@ -1,12 +1,14 @@
 /** `/api/sessions`: a person's own browser sessions, on every device. */
 import { Failure } from '@postern/contracts/failure';
 import type { RequestHandler } from 'express';
+import type { z } from 'zod';
 
 import type { Logins } from '../../domain/ports.ts';
 import { send } from '../answers.ts';
 import { endedCookie } from '../cookies.ts';
 import type { Exchange } from '../exchange.ts';
 import { callOf, exchangeOf } from '../exchange.ts';
+import type { SessionList } from '../schemas.ts';
 
 const NO_STORE = ['cache-control', 'no-store'] as const;
 
@@ -25,7 +27,7 @@ export function createSessions(logins: Logins): RequestHandler {
       return send(exchange, { status: 204, headers: [...clearing(exchange), NO_STORE] });
     }
     const sessions = await logins.list(principal.id, callOf(exchange));
-    const body = { sessions: sessions.map((session) => ({ ...session, current: session.id === principal.sessionId })) };
+    const body: z.output<typeof SessionList> = { sessions: sessions.map((session) => ({ ...session, current: session.id === principal.sessionId })) };
     send(exchange, { status: 200, headers: [['content-type', 'application/json'], NO_STORE], body: JSON.stringify(body) });
   };
 }
