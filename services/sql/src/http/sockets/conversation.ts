@@ -38,6 +38,7 @@ const PING_MS = 1_000;
 const userCancel: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 const internalError: SqlError = { message: 'internal error', code: 'XX000' };
 const tooBusy: SqlError = { message: 'too many requests at a time', code: '53000' };
+const stopping: SqlError = { message: 'the subscription was ended because the service is stopping', code: '57P01' };
 const inTransaction: SqlError = { message: 'SUBSCRIBE cannot run inside a transaction block', code: '25001' };
 
 type Waiting = { readonly bytes: number } & Exclude<Incoming, { kind: 'cancel' }>;
@@ -46,6 +47,8 @@ type Waiting = { readonly bytes: number } & Exclude<Incoming, { kind: 'cancel' }
 interface Current {
   cancel(): void;
   leave(): void;
+  /** What has no end of its own ends now. */
+  drain(): void;
 }
 
 export class Conversation implements LiveSocket, SessionEvents {
@@ -185,7 +188,7 @@ export class Conversation implements LiveSocket, SessionEvents {
     const recognised = recogniseIn(request);
     if (recognised !== undefined) return this.#subscribe(recognised, session, frames);
     const run = session.run(request, new SocketScript(frames));
-    this.#current = { cancel: () => run.stop(userCancel), leave: () => run.abandon() };
+    this.#current = { cancel: () => run.stop(userCancel), leave: () => run.abandon(), drain: () => {} };
     const outcome = await run.outcome;
     if (outcome.kind === 'ran') return;
     tell(frames, errorMessage({ message: notOneStatement(outcome.query, outcome.count), code: 'XX000' }));
@@ -200,7 +203,11 @@ export class Conversation implements LiveSocket, SessionEvents {
     if (session.transactionStatus !== 'I') return refuse(inTransaction);
     const sink = socketSink(frames, { hasTokens: this.#isVersioned });
     const subscription = session.subscribe(recognised.statement, sink);
-    this.#current = { cancel: () => subscription.cancel(), leave: () => subscription.leave() };
+    this.#current = {
+      cancel: () => subscription.cancel(),
+      leave: () => subscription.leave(),
+      drain: () => subscription.cancel(stopping),
+    };
     await subscription.ended;
     if (sink.isComplete && recognised.isFollowed) refuse(notAlone);
   }
@@ -245,6 +252,7 @@ export class Conversation implements LiveSocket, SessionEvents {
 
   drain(): void {
     this.#isDraining = true;
+    this.#current?.drain();
     if (!this.#isServing) this.end(CloseCode.goingAway, STOPPING);
   }
 
