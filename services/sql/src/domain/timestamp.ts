@@ -22,17 +22,80 @@ export function writeEpoch(out: Output, seconds: number, micros: number): void {
   const wholeSeconds = negative && micros > 0 ? -seconds - 1 : Math.abs(seconds);
   const restMicros = negative && micros > 0 ? 1_000_000 - micros : micros;
   const millis = Math.floor(restMicros / 1_000);
-  const sign = negative ? '"-' : '"';
-  const head = wholeSeconds === 0 ? `${millis}` : `${wholeSeconds}${pad3(millis)}`;
-  out.ascii(`${sign}${head}.${pad3(restMicros % 1_000)}"`);
+  out.reserve(EPOCH_BYTES_MAX);
+  const { buffer } = out;
+  let at = out.position;
+  buffer[at++] = QUOTE;
+  if (negative) buffer[at++] = DASH;
+  if (wholeSeconds > 0) at = writeDigits(buffer, at, wholeSeconds);
+  at = wholeSeconds > 0 ? writeThree(buffer, at, millis) : writeDigits(buffer, at, millis);
+  buffer[at++] = POINT;
+  at = writeThree(buffer, at, restMicros % 1_000);
+  buffer[at++] = QUOTE;
+  out.position = at;
 }
 
-const pad3 = (value: number): string => (value < 10 ? `00${value}` : value < 100 ? `0${value}` : `${value}`);
+/** Quotes, a sign, thirteen digits of seconds, six of microseconds and the point. */
+const EPOCH_BYTES_MAX = 32;
+const DIGIT = 0x30;
+
+/** Digits straight into the buffer: as a string each would cost a native call and some garbage. */
+function writeDigits(buffer: Buffer, start: number, value: number): number {
+  let digits = 1;
+  for (let bound = 10; value >= bound; bound *= 10) digits += 1;
+  let rest = value;
+  for (let at = start + digits - 1; at >= start; at -= 1) {
+    const next = Math.floor(rest / 10);
+    buffer[at] = DIGIT + rest - next * 10;
+    rest = next;
+  }
+  return start + digits;
+}
+
+function writeThree(buffer: Buffer, at: number, value: number): number {
+  const hundreds = Math.floor(value / 100);
+  const tens = Math.floor(value / 10) - hundreds * 10;
+  buffer[at] = DIGIT + hundreds;
+  buffer[at + 1] = DIGIT + tens;
+  buffer[at + 2] = DIGIT + (value % 10);
+  return at + 3;
+}
 
 const DASH = 0x2d;
 const COLON = 0x3a;
 const SPACE = 0x20;
 const POINT = 0x2e;
+const PLUS = 0x2b;
+
+const two = (bytes: Buffer, at: number): number => (bytes[at] ?? 0) * 10 + (bytes[at + 1] ?? 0) - DIGIT * 11;
+
+/** The ISO form as it nearly always is, a year of four digits after Christ; answers false, with nothing written, if not. */
+function writeCommonIso(out: Output, bytes: Buffer, from: number, to: number): boolean {
+  if (to - from < 19 || bytes[from + 4] !== DASH || bytes[from + 7] !== DASH || bytes[from + 10] !== SPACE) return false;
+  if (bytes[from + 13] !== COLON || bytes[from + 16] !== COLON) return false;
+  let at = from + 19;
+  let micros = 0;
+  if (at < to && bytes[at] === POINT) {
+    at += 1;
+    const start = at;
+    for (let code = bytes[at] ?? 0; at < to && code >= DIGIT && code <= DIGIT + 9; code = bytes[at] ?? 0) {
+      micros = micros * 10 + code - DIGIT;
+      at += 1;
+    }
+    for (let digits = at - start; digits < 6; digits += 1) micros *= 10;
+  }
+  let offset = 0;
+  if (at < to) {
+    const sign = bytes[at] === PLUS ? 1 : bytes[at] === DASH ? -1 : 0;
+    const isWhole = to - at === 3;
+    if (sign === 0 || !(isWhole || (to - at === 6 && bytes[at + 3] === COLON))) return false;
+    offset = sign * (two(bytes, at + 1) * 3_600 + (isWhole ? 0 : two(bytes, at + 4) * 60));
+  }
+  const days = daysFromCivil(two(bytes, from) * 100 + two(bytes, from + 2), two(bytes, from + 5), two(bytes, from + 8));
+  const second = two(bytes, from + 11) * 3_600 + two(bytes, from + 14) * 60 + two(bytes, from + 17) - offset;
+  writeEpoch(out, days * 86_400 + second, micros);
+  return true;
+}
 
 /** Reads the ISO form; answers false, with nothing written, if the text is of another form. */
 function writeIso(out: Output, bytes: Buffer, from: number, to: number): boolean {
@@ -114,7 +177,7 @@ const LONGEST = 80;
 
 export const timestamp: Encoder = whole((out, bytes, from, to) => {
   const first = bytes[from] ?? 0;
-  if (first >= 0x30 && first <= 0x39 && writeIso(out, bytes, from, to)) return;
+  if (first >= 0x30 && first <= 0x39 && (writeCommonIso(out, bytes, from, to) || writeIso(out, bytes, from, to))) return;
   const value = to - from > LONGEST ? '' : bytes.toString('latin1', from, to);
   if (value === 'infinity' || value === '-infinity') {
     out.byte(QUOTE);
