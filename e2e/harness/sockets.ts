@@ -82,20 +82,24 @@ export async function openSocket(origin: string, first: object, options: SocketO
   const { raw, ended, open, ...rest } = start(origin, options.path ?? '/api/v1/sql', options.headers ?? {});
   const messages: Message[] = [];
   let told = 0;
-  let isOver = false;
-  void ended.then(() => (isOver = true));
   raw.on('message', (bytes: Buffer) => messages.push(JSON.parse(bytes.toString('utf8')) as Message));
-  const untilReady = (): Promise<readonly Message[]> =>
-    eventually(() => {
-      const index = messages.findIndex(({ type }, at) => at >= told && type === 'ReadyForQuery');
-      if (index < 0) {
-        const last = JSON.stringify(messages.slice(told).slice(-3));
-        throw new Error(isOver ? `closed after ${last}` : `nothing more after ${last}`);
-      }
-      const answer = messages.slice(told, index + 1);
-      told = index + 1;
+  const take = (): readonly Message[] => {
+    const index = messages.findIndex(({ type }, at) => at >= told && type === 'ReadyForQuery');
+    if (index < 0) throw new Error(`nothing more after ${JSON.stringify(messages.slice(told).slice(-3))}`);
+    const answer = messages.slice(told, index + 1);
+    told = index + 1;
+    return answer;
+  };
+  const untilReady = (): Promise<readonly Message[]> => {
+    let isTaken = false;
+    const once = (): readonly Message[] => {
+      if (isTaken) return [];
+      const answer = take();
+      isTaken = true;
       return answer;
-    }, PATIENCE);
+    };
+    return Promise.race([eventually(once, PATIENCE), ended.then(once)]);
+  };
   const send = (message: unknown): void => raw.send(JSON.stringify(message));
   await open;
   send(first);
