@@ -1,5 +1,7 @@
 /** SQL over WebSocket: what is said in which order. */
 import { eventually } from '@postern/testkit/eventually';
+import { once } from 'node:events';
+import pg from 'pg';
 import { describe, expect } from 'vitest';
 
 import { sqlTest as test } from './sql-test.ts';
@@ -365,14 +367,37 @@ describe('requests one behind the other', () => {
     expect(socket.waiting()).toEqual([]);
   });
 
-  test('are read only as far as they may wait, and all are answered', async ({ sql, alice }) => {
+  test('are read only as far as they may wait, and all are answered', async ({ sql, alice, database }) => {
+    const locker = new pg.Client({ connectionString: database.url });
+    await locker.connect();
+    await locker.query('select pg_advisory_lock(4711)');
     await using socket = await openSocket(sql, alice);
-    socket.send({ query: 'select pg_sleep(0.3)' });
+    socket.send({ query: 'select pg_advisory_lock(4711)' });
     const filler = 'x'.repeat(100_000);
-    // More than may wait, in number and in bytes.
+    // More than may wait, in number and in bytes, and more than the buffers of sockets hold.
     for (let index = 0; index < 300; index += 1) socket.send({ query: `select ${index} as a`, filler });
+    let before = Infinity;
+    await eventually(
+      () => {
+        const isStill = socket.ws.bufferedAmount === before;
+        before = socket.ws.bufferedAmount;
+        return isStill;
+      },
+      { intervalMs: 200 },
+    );
+    expect(before).toBeGreaterThan(10_000_000);
+    await locker.end();
     await socket.untilReady();
     for (let index = 0; index < 300; index += 1) expect(shortly(await socket.untilReady())).toContain(`Row ["${index}"]`);
+  });
+
+  test('are accompanied by pings while one runs', async ({ sql, alice }) => {
+    await using socket = await openSocket(sql, alice);
+    socket.send({ query: 'select pg_sleep(30)' });
+    await once(socket.ws, 'ping');
+    await once(socket.ws, 'ping');
+    socket.send({ cancel: true });
+    expect(shortly(await socket.untilReady()).slice(-2)).toEqual(['Error 57014', OK]);
   });
 });
 

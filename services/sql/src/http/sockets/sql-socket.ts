@@ -31,7 +31,7 @@ export function sqlSocketRoutes(options: SqlSocketOptions): SocketRoute[] {
 }
 
 /** Compression would let a small message become a large one, and its memory is not bounded (imm-126). */
-export const createSocketServer = (): WebSocketServer =>
+const createSocketServer = (): WebSocketServer =>
   new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
 
 async function accept(
