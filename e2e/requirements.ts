@@ -112,6 +112,17 @@ export const requirements = [
     source: 'services/sql/README.md',
   },
   {
+    id: 'stream:ndjson',
+    behaviour: 'Rows come as lines while the statement runs, and the last line says whether that was all',
+    source: 'services/sql/README.md',
+  },
+  { id: 'stream:csv', behaviour: 'Rows come as a table of text', source: 'services/sql/README.md' },
+  {
+    id: 'stream:memory',
+    behaviour: 'What a reader does not take yet stays in the database: memory does not grow with a result',
+    source: 'ARCHITECTURE.md, Promises',
+  },
+  {
     id: 'drivers:script',
     behaviour: 'Unmodified edge drivers create, read, change and fail through the edge as `pg` does over TCP',
     source: 'README.md',
