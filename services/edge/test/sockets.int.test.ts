@@ -529,7 +529,11 @@ test('a side that leaves takes the other with it, with what it had said', async 
   expect(two.client.heard.at(-1)?.length).toBe(1_000_000);
   const three = await opened();
   three.service.ws.terminate();
-  expect((await three.client.closed).code).toBe(1_006);
+  expect(await three.client.closed).toEqual({ code: 1_012, reason: 'the service was lost; connect again' });
+  const four = await opened();
+  four.service.stream.write(Buffer.from([0x82, 100, 1, 2, 3]));
+  four.service.ws.terminate();
+  expect((await four.client.closed).code).toBe(1_006);
 });
 
 /** A frame of which not all has been written by the client: nothing may be put into it. */

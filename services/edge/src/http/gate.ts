@@ -4,8 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 
 import type { CorsRules } from '../domain/cors.ts';
-import { readConnectionString } from '../domain/connection-string.ts';
-import { corsHeaders, createCorsRules, isFixedHost, isForeign, preflightHeaders } from '../domain/cors.ts';
+import { corsHeaders, preflightHeaders } from '../domain/cors.ts';
 import { asksForWebSocket, readHandshake, WEBSOCKET_VERSION } from '../domain/handshake.ts';
 import { promisedBytes, readHead } from '../domain/head.ts';
 import type { Claim, Identify } from '../domain/identity.ts';
@@ -20,7 +19,9 @@ import { clientOf, requestIdOf } from './client.ts';
 import { hasEnded, isTooLate } from './connection.ts';
 import type { Entrance, Exchange, Upgrade } from './exchange.ts';
 import { callOf, NOBODY_SHOWN } from './exchange.ts';
+import { readNeon } from './neon.ts';
 import type { Observe } from './observe.ts';
+import { comesFromElsewhere, isForeignPage, isForeignToSocket, rulesOf } from './origins.ts';
 
 export interface GateOptions {
   readonly cors: CorsRules;
@@ -150,12 +151,6 @@ function readRequest(exchange: Exchange, { cors }: GateOptions): boolean {
   return true;
 }
 
-/** Of the route: a None listener cannot tell a page from a person, so that there only pages count that were named. */
-const rulesOf = ({ entrance }: Exchange, { cors }: Route, configured: CorsRules): CorsRules =>
-  cors === 'any' && entrance.listener.kind !== 'None' ? ANY_ORIGIN : configured;
-
-const ANY_ORIGIN = createCorsRules(['*']);
-
 const WEBSOCKET_OFFER = [
   ['upgrade', 'websocket'],
   ['sec-websocket-version', WEBSOCKET_VERSION],
@@ -209,7 +204,7 @@ async function admit(exchange: Exchange, options: GateOptions): Promise<boolean>
     case 'principal':
       exchange.principal = identity.principal;
       exchange.identifiedBy = identity.by;
-      if (isForeignPage(exchange, route, options)) throw new Failure('ORIGIN_REFUSED');
+      if (isForeignPage(exchange, route, options.cors)) throw new Failure('ORIGIN_REFUSED');
       return true;
     case 'missing':
       sendDenial(exchange, 'unauthorized', route.challenge ? CHALLENGE : []);
@@ -249,24 +244,6 @@ const claimOf = (exchange: Exchange, policy: RolePolicy | undefined): Claim => (
   verifier: exchange.entrance.verifier,
 });
 
-/** Credentials and database of the connection string, which goes no further. A bearer token beside it says who it is. */
-function readNeon(exchange: Exchange): void {
-  const { head, shown } = exchange;
-  const text = head.get('neon-connection-string');
-  if (text === undefined) throw badConnectionString('is missing');
-  const read = readConnectionString(text);
-  if (read === undefined) throw badConnectionString('is not a connection string');
-  const { user, password, database } = read;
-  exchange.connection = { user, database };
-  const { credentials } = shown;
-  if (user === '' && credentials.kind !== 'bearer') throw badConnectionString('is not a connection string');
-  const own = { kind: 'basic', user, password, mayBeToken: true } as const;
-  exchange.shown = { ...shown, credentials: credentials.kind === 'bearer' ? credentials : own };
-}
-
-const badConnectionString = (what: string): Failure =>
-  new Failure('HEADER_MALFORMED', { detail: `the header Neon-Connection-String ${what}` });
-
 /** Whether the upgrade is answered at all; who it is by, the first words of the socket say. */
 async function admitSocket(exchange: Exchange, route: Route, options: GateOptions): Promise<boolean> {
   const { entrance, shown } = exchange;
@@ -285,34 +262,8 @@ async function admitSocket(exchange: Exchange, route: Route, options: GateOption
     }
     if (identity.kind === 'principal' && comesFromElsewhere(exchange)) throw new Failure('ORIGIN_REFUSED');
   }
-  if (isForeignToSocket(exchange, route, options)) throw new Failure('ORIGIN_REFUSED');
+  if (isForeignToSocket(exchange, route, options.cors)) throw new Failure('ORIGIN_REFUSED');
   return true;
 }
 
-/** imm-078: the same-origin policy does not hold for sockets, so that it is kept here. */
-function isForeignToSocket(exchange: Exchange, route: Route, { cors }: GateOptions): boolean {
-  const { entrance, head } = exchange;
-  const origin = head.get('origin');
-  if (origin !== undefined && cors.allows(origin)) return false;
-  // Who speaks the wire protocol has shown a secret in it; a page has none that was not given to it.
-  if (entrance.listener.kind !== 'None') return route.socket === 'sql' && comesFromElsewhere(exchange);
-  return origin !== undefined && (comesFromElsewhere(exchange) || !isFixedHost(head.get('host') ?? ''));
-}
-
 const repeatedCookie = (): Failure => new Failure('HEADER_MALFORMED', { detail: 'the session cookie is there twice' });
-
-/** A page of another site asks, and what vouches for it is sent by the browser itself: the cookie, or where the listener is. */
-function isForeignPage(exchange: Exchange, route: Route, { cors }: GateOptions): boolean {
-  const { request, entrance, head, identifiedBy } = exchange;
-  const isGuarded = isUnsafe(request.method) || route.ownPagesOnly === true;
-  if (identifiedBy === 'cookie') return isGuarded && comesFromElsewhere(exchange);
-  if (entrance.listener.kind !== 'None' || (route.ownPagesOnly !== true && route.dialect !== 'neon')) return false;
-  if (cors.allows(head.get('origin') ?? '')) return false;
-  return comesFromElsewhere(exchange) || (head.has('origin') && !isFixedHost(head.get('host') ?? ''));
-}
-
-const isUnsafe = (method: string | undefined): boolean => method !== 'GET' && method !== 'HEAD';
-
-export function comesFromElsewhere({ entrance: { listener }, head }: Exchange): boolean {
-  return isForeign({ host: head.get('host') ?? '', tls: listener.tls, behindTrustedProxy: listener.behindTrustedProxy }, head);
-}

@@ -10,7 +10,7 @@ import { readBody } from '../body.ts';
 import { endedCookie, sessionCookie } from '../cookies.ts';
 import type { Exchange } from '../exchange.ts';
 import { callOf, exchangeOf } from '../exchange.ts';
-import { comesFromElsewhere } from '../gate.ts';
+import { comesFromElsewhere } from '../origins.ts';
 import { LoginBody } from '../schemas.ts';
 
 export function createLogin(logins: Logins): RequestHandler {
