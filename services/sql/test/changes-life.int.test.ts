@@ -134,6 +134,25 @@ describe('queries that are run again', () => {
     },
   );
 
+  test('a notification has the query run at once, where there is no log', async ({ startSql, alice, database }) => {
+    const sql = await startSql({ changes: { pollMs: 3_600_000 } });
+    const t = await makeTable(database, [alice], 'id int');
+    using usual = await readEvents(sql, alice, { query: `SUBSCRIBE ${t}` });
+    using named = await readEvents(sql, alice, { query: `SUBSCRIBE ${t} WITH (CHANNEL = 'My channel')` });
+    await Promise.all([usual.until(1, 'notice'), named.until(1, 'notice')]);
+    for (const [reader, channel] of [
+      [usual, 'postern_changes'],
+      [named, 'My channel'],
+    ] as const) {
+      await database.query(`insert into ${t} values (1)`);
+      // It may begin to listen only after it has told its columns.
+      await eventually(async () => {
+        await database.query('select pg_notify($1, $2)', [channel, '']);
+        expect(reader.rows().length).toBeGreaterThan(0);
+      });
+    }
+  });
+
   test('tables without a key, partitions, and what functions read', async ({ live, alice, database }) => {
     const p = await makeTable(database, [alice], 'id int, n int) partition by range (id');
     await database.query(`create table ${p}_1 partition of ${p} for values from (0) to (10)`);
@@ -244,11 +263,10 @@ describe('how it ends', () => {
     expect(stuck.status).toBe(200);
     using quick = await readEvents(sql, bob, { query: `SUBSCRIBE (SELECT id FROM ${t})` });
     await quick.until(1, 'columns');
-    for (let index = 0; index < 40; index += 1) {
-      await database.query(`insert into ${t} select n, repeat('x', 10000) from generate_series($1::int, $1::int + 49) n`, [
-        index * 50,
-      ]);
-      await quick.until((index + 1) * 50);
+    for (let index = 0; index < 10; index += 1) {
+      const [from, to] = [index * 200, index * 200 + 199];
+      await database.query(`insert into ${t} select n, repeat('x', 10000) from generate_series(${from}, ${to}) n`);
+      await quick.until(to + 1);
     }
     await eventually(async () => {
       const { rows } = await database.query("select from pg_stat_activity where usename = $1 and application_name = 'postern'", [
@@ -272,6 +290,17 @@ describe('how it ends', () => {
     expect(error?.data).toMatchObject({ code: '53400', message: expect.stringMatching(/retired: its backlog exceeds 64.0 KiB/) });
     await reader.ended;
   });
+});
+
+test('POST with a body, as for every statement', async ({ live, alice, database }) => {
+  const t = await makeTable(database, [alice], 'id int primary key');
+  await database.query(`insert into ${t} values (1)`);
+  using reader = await readEvents(live, alice, { path: '/api/sql', body: { query: `SUBSCRIBE ${t}` } });
+  await reader.until(1);
+  for (const body of [{ query: 'SELECT 1' }, { queries: [{ query: `SUBSCRIBE ${t}` }, { query: 'SELECT 1' }] }]) {
+    using refused = await readEvents(live, alice, { path: '/api/sql', body });
+    expect(refused.status).toBe(422);
+  }
 });
 
 describe('channels', () => {

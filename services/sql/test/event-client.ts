@@ -31,6 +31,8 @@ export interface ReadOptions {
   readonly query?: string;
   readonly lastEventId?: string | undefined;
   readonly path?: string;
+  /** Of a POST. */
+  readonly body?: unknown;
   /** Ends the request, even before it is answered. */
   readonly signal?: AbortSignal;
   /** Takes nothing until it is told to. */
@@ -41,6 +43,7 @@ export async function readEvents(sql: RunningSql, person: Person, options: ReadO
   const abort = new AbortController();
   const { query = '', lastEventId, path = `/api/sql/subscribe?query=${encodeURIComponent(query)}`, isStuck = false } = options;
   const response = await fetch(`${sql.origin}${path}`, {
+    ...(options.body !== undefined && { method: 'POST', body: JSON.stringify(options.body) }),
     signal: options.signal === undefined ? abort.signal : AbortSignal.any([abort.signal, options.signal]),
     headers: {
       ...(await sql.headers(person)),

@@ -22,6 +22,13 @@ import type { SubscriptionsOptions } from './changes.pg.ts';
 import type { Connection } from './connection.pg.ts';
 import { QueryFailure } from './readings.pg.ts';
 
+/** Who looks after what all subscriptions hold. */
+export interface FeedKeeper {
+  grown(): void;
+  /** It cannot go on, and nobody listens. */
+  failed(): void;
+}
+
 /** Who listens. */
 export interface Listening {
   readonly sink: SubscriptionSink;
@@ -29,11 +36,14 @@ export interface Listening {
   readonly stopped: Promise<void>;
   stop(error: SqlError): void;
   check(): void;
+  listen(channel: string, heard: () => void): Promise<void>;
 }
 
 /** Rows that were told and are kept to be told again: more than what may be under way to a reader. */
 const HISTORY_BYTES = 8_388_608;
 const FLUSH_BYTES = 65_536;
+/** Whoever has changed something may say so on it. */
+const CHANNEL = 'postern_changes';
 const PROGRESS_MS = 1_000;
 
 const notOneQuery: SqlError = { message: 'SUBSCRIBE takes exactly one SELECT, VALUES or TABLE', code: '42601' };
@@ -43,7 +53,7 @@ export class Feed {
   readonly principal: Principal;
   readonly #request: SubscribeRequest<Connection>;
   readonly #options: SubscriptionsOptions;
-  readonly #grown: () => void;
+  readonly #keeper: FeedKeeper;
   #source: Source | undefined;
   #requery: RequerySource | undefined;
   #history: History | undefined;
@@ -60,12 +70,12 @@ export class Feed {
   #toldProgress = 0n;
   #progressAt = 0;
 
-  constructor(id: string, request: SubscribeRequest<Connection>, options: SubscriptionsOptions, grown: () => void) {
+  constructor(id: string, request: SubscribeRequest<Connection>, options: SubscriptionsOptions, keeper: FeedKeeper) {
     this.id = id;
     this.principal = request.caller.principal;
     this.#request = request;
     this.#options = options;
-    this.#grown = grown;
+    this.#keeper = keeper;
   }
 
   get principalId(): string {
@@ -124,7 +134,8 @@ export class Feed {
   /** It cannot go on, now or when it is to be continued. */
   fail(error: SqlError): void {
     this.#error ??= error;
-    this.#attendance?.stop(this.#error);
+    if (this.isKept) this.#keeper.failed();
+    else this.#attendance?.stop(this.#error);
   }
 
   /** Shows rows from this number on, until whoever listens leaves, or it ends with a `QueryFailure`. */
@@ -134,11 +145,20 @@ export class Feed {
       this.#cursor = from;
       if (!this.#isStarted) await this.#start(attendance, asking);
       else this.#showColumns(attendance);
+      await this.#listen(attendance);
       await this.#run(attendance, asking);
     } finally {
       this.#attendance = undefined;
       this.#isHeld = false;
     }
+  }
+
+  /** A channel that is named, or the usual one where the log tells nothing. */
+  async #listen(attendance: Listening): Promise<void> {
+    const requery = this.#requery;
+    if (requery === undefined || requery.isFinite) return;
+    const channel = this.#request.statement.options.channel ?? (requery.hasLog ? undefined : CHANNEL);
+    if (channel !== undefined) await attendance.listen(channel, () => requery.touch());
   }
 
   async #start(attendance: Listening, asking: Asking): Promise<void> {
@@ -155,20 +175,21 @@ export class Feed {
     };
     const bounds = this.#options.guard.boundsOf(this.principal);
     const count = counter(bounds);
+    let unshown = 0;
     await source.start(asking, (difference) => {
       showColumns();
       count(difference.row);
       if (snapshot) history.add(difference);
-      this.#grown();
+      this.#keeper.grown();
       attendance.check();
-      return history.bytes > HISTORY_BYTES || this.#unshown(history) > FLUSH_BYTES ? this.#show(attendance) : undefined;
+      unshown += snapshot ? difference.row.length : 0;
+      if (unshown < FLUSH_BYTES) return undefined;
+      unshown = 0;
+      return this.#show(attendance);
     });
     showColumns();
+    if (source === this.#requery && !source.isFinite) attendance.sink.notice(merging);
     this.#isStarted = true;
-  }
-
-  #unshown(history: History): number {
-    return (history.next - this.#cursor) * 256;
   }
 
   async #prepare(attendance: Listening, asking: Asking): Promise<Source> {
@@ -178,7 +199,7 @@ export class Feed {
     const { describeRows, changeLog, clock, limits } = this.#options;
     const listener: SourceListener = {
       wake: () => this.#wake.resolve(),
-      grown: this.#grown,
+      grown: () => this.#keeper.grown(),
       fail: (error) => this.fail(error),
     };
     const images = await prepareImages(asking, { query, describeRows });
@@ -187,7 +208,6 @@ export class Feed {
       if (await source.follow()) return source;
     }
     const described = await describe(asking, query);
-    attendance.sink.notice(merging);
     const rows = new RequeryRows({
       query: described,
       describeRows,
@@ -243,7 +263,7 @@ export class Feed {
       const wait = source.wait();
       if (wait <= 0) {
         for (const difference of await source.step(asking)) history.add(difference);
-        this.#grown();
+        this.#keeper.grown();
         continue;
       }
       if (progress && this.#tellProgress(history, source.reached)) continue;

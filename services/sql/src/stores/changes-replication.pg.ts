@@ -64,6 +64,9 @@ export async function openReplication(options: ReplicationOptions, receiver: Rep
 }
 
 const COPY_DATA = 0x64;
+const COPY_DONE = Buffer.of(0x63, 0, 0, 0, 4);
+const TERMINATE = Buffer.of(0x58, 0, 0, 0, 4);
+const GOODBYE_MS = 2_000;
 const XLOG_DATA = 0x77;
 const KEEPALIVE = 0x6b;
 const HEADER_BYTES = 25;
@@ -107,7 +110,12 @@ class Walsender implements ReplicationStream {
     else if (type === MessageType.error) {
       const { message, code } = readError(bytes, from, to);
       this.#fail(new ReplicationFault(`${code}: ${message}`));
-    } else if (type !== MessageType.copyBoth && type !== MessageType.notice && type !== MessageType.parameterStatus) {
+    } else if (
+      type !== MessageType.copyBoth &&
+      !this.#stream.writableEnded &&
+      type !== MessageType.notice &&
+      type !== MessageType.parameterStatus
+    ) {
       this.#fail(new ReplicationFault('the server ended the stream'));
     }
     return undefined;
@@ -165,12 +173,15 @@ class Walsender implements ReplicationStream {
     this.#receiver.closed(this.#error ?? new ReplicationFault('the connection to the server was lost'));
   }
 
+  /** Resolves when the server has ended the session, and the slot with it. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#stream.once('close', resolve);
-    this.#stream.destroy();
+    this.#stream.end(Buffer.concat([COPY_DONE, TERMINATE]));
+    const late = setTimeout(() => this.#stream.destroy(), GOODBYE_MS);
     await promise;
+    clearTimeout(late);
     this.#closed();
   }
 }

@@ -230,6 +230,10 @@ export class RequerySource implements Source {
     return Math.max(0, (this.#following === undefined || this.#isBlind ? pollMs : CHECK_MS) - since);
   }
 
+  get hasLog(): boolean {
+    return this.#following !== undefined;
+  }
+
   /** Something was notified. */
   touch(): void {
     this.#isDirty = true;

@@ -9,6 +9,7 @@ import type { Guard } from '../domain/guard.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
 import type { Clock, Grammar } from '../domain/ports.ts';
 import type { SubscribeRequest, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
+import { quoteName } from '../domain/changes-query.ts';
 import { readToken } from '../domain/changes-token.ts';
 import { Asking } from './changes-asking.pg.ts';
 import { Feed } from './changes-feed.pg.ts';
@@ -67,6 +68,8 @@ export const cannotContinue: SqlError = {
   hint: startAgain,
 };
 const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
+const sessionLost: SqlError = { message: 'the connection to the server was lost', code: '08006' };
+const NOTIFICATION = 0x41;
 const isTaken: SqlError = { message: 'the subscription was continued elsewhere', code: '57014' };
 
 export function createSubscriptions(options: SubscriptionsOptions): LiveSubscriptions {
@@ -106,14 +109,15 @@ class AllSubscriptions implements LiveSubscriptions {
       principal.expiresAt === 0 || until > LONGEST_TIMER_MS
         ? undefined
         : setTimeout(() => attendance.stop(expired), Math.max(0, until));
-    const admission = this.#options.guard.enter(principal);
+    // Whoever has a session of its own has been counted.
+    const admission = attendance.request.session === undefined ? this.#options.guard.enter(principal) : undefined;
     try {
-      if (admission.kind === 'refused') throw new QueryFailure(admission.error);
+      if (admission?.kind === 'refused') throw new QueryFailure(admission.error);
       await this.#serve(attendance);
     } catch (error) {
       this.#fail(attendance, error);
     } finally {
-      if (admission.kind === 'admitted') admission.leave();
+      if (admission?.kind === 'admitted') admission.leave();
       clearTimeout(expiry);
       this.#open.delete(attendance);
       attendance.ended.resolve();
@@ -152,9 +156,12 @@ class AllSubscriptions implements LiveSubscriptions {
 
   #begin(attendance: Attendance): Feed {
     const { limits } = this.#options;
-    const feed: Feed = new Feed(randomBytes(16).toString('hex'), attendance.request, this.#options, () => {
-      if (feed.bytes > limits.backlogBytes) feed.fail(retired('its backlog', limits.backlogBytes));
-      else if (this.counts().bytes > limits.totalBytes) feed.fail(retired('what all subscriptions hold', limits.totalBytes));
+    const feed: Feed = new Feed(randomBytes(16).toString('hex'), attendance.request, this.#options, {
+      grown: () => {
+        if (feed.bytes > limits.backlogBytes) feed.fail(retired('its backlog', limits.backlogBytes));
+        else if (this.counts().bytes > limits.totalBytes) feed.fail(retired('what all subscriptions hold', limits.totalBytes));
+      },
+      failed: () => this.#drop(feed),
     });
     this.#feeds.set(feed.id, feed);
     return feed;
@@ -208,6 +215,7 @@ class AllSubscriptions implements LiveSubscriptions {
     };
     try {
       attendance.ask(asking);
+      attendance.hold(connection);
       for (const [name, value] of request.settings) {
         const fault = settingFault(name, value) ?? (await asking.ask(setting(name, value)).then(noFault, faultOf));
         if (fault !== undefined) attendance.sink.notice(settingNotice(name, fault));
@@ -247,7 +255,7 @@ class AllSubscriptions implements LiveSubscriptions {
 }
 
 /** Ends that are not of the subscription's own making: with a new session it can be continued. */
-const goesOn = (error: SqlError): boolean => error === expired || ['08006', '57P01', '53300'].includes(error.code);
+const goesOn = (error: SqlError): boolean => error === expired || ['08006', '57P01', '57P05', '53300'].includes(error.code);
 
 const retired = (what: string, bytes: number): SqlError => ({
   message: `the subscription is retired: ${what} exceeds ${humanSize(bytes)}`,
@@ -272,6 +280,8 @@ export class Attendance {
   readonly ended = Promise.withResolvers<void>();
   readonly #stopping = Promise.withResolvers<void>();
   #asking: Asking | undefined;
+  #heard: (() => void) | undefined;
+  #mayListen = false;
   #error: SqlError | undefined;
   #hasLeft = false;
 
@@ -292,6 +302,24 @@ export class Attendance {
   ask(asking: Asking): void {
     this.#asking = asking;
     if (this.#error !== undefined) asking.stop(this.#error);
+  }
+
+  /** The session is held for this subscription alone: it may listen, and if it is lost, that is the end. */
+  hold(connection: Connection): void {
+    this.#mayListen = true;
+    connection.listen({
+      message: (type) => {
+        if (type === NOTIFICATION) this.#heard?.();
+      },
+      lost: () => this.stop(sessionLost),
+    });
+  }
+
+  /** Hears of a channel from now on, where the session may listen. */
+  async listen(channel: string, heard: () => void): Promise<void> {
+    if (!this.#mayListen || this.#asking === undefined) return;
+    this.#heard = heard;
+    await this.#asking.command(`LISTEN ${quoteName(channel)}`);
   }
 
   stop(error: SqlError): void {
