@@ -20,6 +20,8 @@ FROM ${NODE_IMAGE}
 ARG SERVICE
 ARG FOLDER=services/${SERVICE}
 COPY --from=install /postern /postern
+# What is served of them.
+COPY docs /postern/docs
 # Volumes take over the owner of the folder they are mounted on.
 RUN install -d -o node -g node /var/spool/postern /run/postern \
     && for name in edge auth session sql app postgres redis nats operator observer; do install -d -o node -g node /secrets/$name; done

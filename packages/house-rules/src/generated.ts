@@ -1,12 +1,18 @@
 /** The generated pages as files: where they are and what they should hold. */
 import { ServiceName } from '@postern/contracts/mesh';
 import type { Settings } from '@postern/service-kit/config';
+import type { Described } from '@postern/service-kit/operations';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { z } from 'zod';
 
 import type { SettingsOf } from './docs.ts';
 import { renderConfig, renderErrors, renderReadme, renderSubjects } from './docs.ts';
+import type { MetricPage } from './metrics.ts';
+import { renderMetrics } from './metrics.ts';
+import type { DocumentOptions, RouteRow } from './openapi.ts';
+import { renderOpenApi, renderSocketSchema } from './openapi.ts';
 import { ROOT } from './repository.ts';
 
 export interface GeneratedFile {
@@ -25,6 +31,36 @@ async function loadSettings(root: string): Promise<SettingsOf> {
   return Object.fromEntries(await Promise.all(loaded)) as Record<ServiceName, Settings>;
 }
 
+const load = async (root: string, path: string): Promise<unknown> => import(pathToFileURL(join(root, 'services', path)).href);
+
+/** The edge's route table, and what each service with a door says of its routes. */
+export async function loadRoutes(root = ROOT): Promise<DocumentOptions> {
+  const { routeTable } = (await load(root, 'edge/src/http/route-table.ts')) as { readonly routeTable: readonly RouteRow[] };
+  const described = ['edge', 'auth', 'sql'].map(async (name) => {
+    const module = (await load(root, `${name}/src/http/openapi.ts`)) as { readonly described: Described };
+    return [name, module.described] as const;
+  });
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly version: string };
+  return { version, table: routeTable, described: Object.fromEntries(await Promise.all(described)) };
+}
+
+async function renderMessages(root: string): Promise<string> {
+  const { ClientMessage, ServerMessage } = (await load(root, 'sql/src/http/sockets/messages.ts')) as Record<string, z.ZodType>;
+  const { AuthMessage } = (await load(root, 'edge/src/http/schemas.ts')) as Record<string, z.ZodType>;
+  return renderSocketSchema('/api/schemas/sql-websocket.json', 'Messages of SQL over WebSocket', {
+    ...(AuthMessage !== undefined && { AuthMessage: [AuthMessage, 'input'] }),
+    ...(ClientMessage !== undefined && { ClientMessage: [ClientMessage, 'input'] }),
+    ...(ServerMessage !== undefined && { ServerMessage: [ServerMessage, 'output'] }),
+  });
+}
+
+async function loadMetrics(root: string): Promise<Readonly<Record<string, MetricPage>>> {
+  const { shippedMetrics } = (await load(root, 'sql/src/domain/shipped-metrics.ts')) as {
+    readonly shippedMetrics: Readonly<Record<string, MetricPage>>;
+  };
+  return shippedMetrics;
+}
+
 export async function generateDocs(root = ROOT): Promise<readonly GeneratedFile[]> {
   const settingsOf = await loadSettings(root);
   const readmes = ServiceName.options.flatMap((name) => {
@@ -37,6 +73,9 @@ export async function generateDocs(root = ROOT): Promise<readonly GeneratedFile[
     { path: 'docs/errors.md', text: renderErrors() },
     { path: 'docs/subjects.md', text: renderSubjects() },
     { path: 'docs/config.md', text: renderConfig(settingsOf) },
+    { path: 'docs/openapi.json', text: renderOpenApi(await loadRoutes(root)) },
+    { path: 'docs/schemas/sql-websocket.json', text: await renderMessages(root) },
+    { path: 'docs/metrics.md', text: renderMetrics(await loadMetrics(root)) },
     ...readmes,
   ];
 }

@@ -9,6 +9,8 @@ import type { QueryRunner } from './domain/ports.ts';
 import type { Desk } from './domain/statements-desk.ts';
 import type { Subscriptions } from './domain/subscribe.ts';
 import { catalogRoutes } from './http/routes/catalog.ts';
+import type { Documents } from './http/routes/documents.ts';
+import { documentRoutes } from './http/routes/documents.ts';
 import { listenRoute } from './http/routes/listen.ts';
 import { metricsRoutes } from './http/routes/metrics.ts';
 import type { NeonRouteOptions } from './http/routes/neon.ts';
@@ -31,6 +33,7 @@ export interface AppOptions {
   readonly catalog: CatalogBook;
   readonly coordinator: CoordinatorBook;
   readonly metricsBook: MetricsBook;
+  readonly documents: Documents;
   readonly neon: NeonRouteOptions;
   readonly sqlSockets: Omit<SqlSocketOptions, 'log'>;
   readonly tunnel: Omit<TunnelRouteOptions, 'log'>;
@@ -47,6 +50,7 @@ export function createApp({
   catalog,
   coordinator,
   metricsBook,
+  documents,
   neon,
   sqlSockets,
   tunnel,
@@ -63,6 +67,7 @@ export function createApp({
     neonRoute(neon),
     ...catalogRoutes(catalog, coordinator),
     ...metricsRoutes(metricsBook),
+    ...documentRoutes(documents),
   ];
   const socketRoutes = [...sqlSocketRoutes({ ...sqlSockets, log }), tunnelRoute({ ...tunnel, log })];
   return createListener({ routes, socketRoutes, verify, log, metrics });

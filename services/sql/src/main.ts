@@ -21,6 +21,7 @@ import { createLifetimes } from './http/sockets/lifetime.ts';
 import { createCatalogBook } from './stores/catalog-dump.pg.ts';
 import { createCatalog } from './stores/catalog.pg.ts';
 import { createCoordinatorBook } from './stores/coordinator.pg.ts';
+import { readDocuments } from './stores/documents.fs.ts';
 import { readMetricPages } from './stores/metrics-file.fs.ts';
 import { createMetricsBook } from './stores/sql-metrics.pg.ts';
 import { shippedMetrics } from './domain/shipped-metrics.ts';
@@ -30,7 +31,7 @@ import { openGrammar } from './stores/grammar.libpg.ts';
 import { createHeldSessions } from './stores/held-sessions.pg.ts';
 import { openGuard } from './stores/limits-file.fs.ts';
 import { createNeonRunner } from './stores/neon.pg.ts';
-import { measurePools } from './stores/pool-metrics.ts';
+import { measurePools, measureSockets } from './stores/pool-metrics.ts';
 import { createQueryRunner } from './stores/query-runner.pg.ts';
 import { createReadings } from './stores/readings.pg.ts';
 import { createDescribeRows } from './stores/row-shapes.pg.ts';
@@ -150,6 +151,7 @@ await runService(
     const censuses = { requests: runner.census, readings: readings.underWay, neon: neon.census };
     const cancelKeys = createCancelKeys();
     const lifetimes = createLifetimes({ drainMs, now: () => Date.now() });
+    measureSockets(metrics, lifetimes);
     const held = createHeldSessions({
       sessions,
       grammar,
@@ -200,6 +202,7 @@ await runService(
       streamMs: config.streamTimeMs,
       catalog,
       coordinator,
+      documents: readDocuments(),
       metricsBook: createMetricsBook({ clock, readings, pages: metricPages, log, metrics }),
       neon: { neon, database },
       changes,

@@ -93,7 +93,7 @@ test('what is shipped is valid on every page, and every family of it that the se
   expect(valueOf('mz_tables_count')).toBe(1);
   expect(valueOf('mz_views_count')).toBe(1);
   expect(samples).toContainEqual({ name: 'mz_indexes_count', labels: { relation_type: 'table' }, value: 1 });
-  expect(await (await sql.metrics.getSingleMetric('postern_sql_metrics_skipped_total')?.get())?.values).toEqual([]);
+  expect((await sql.metrics.getSingleMetric('postern_sql_metrics_skipped_total')?.get())?.values).toEqual([]);
 });
 
 test('the designated column is the value, the others are labels, whatever they hold', async ({ startSql, auth, alice }) => {

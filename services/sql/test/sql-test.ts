@@ -36,6 +36,7 @@ import { createChanges } from '../src/stores/changes-services.pg.ts';
 import type { SubscriptionLimits } from '../src/stores/changes.pg.ts';
 import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
 import { createCoordinatorBook } from '../src/stores/coordinator.pg.ts';
+import { readDocuments } from '../src/stores/documents.fs.ts';
 import { createMetricsBook } from '../src/stores/sql-metrics.pg.ts';
 import { shippedMetrics } from '../src/domain/shipped-metrics.ts';
 import type { MetricPages } from '../src/domain/sql-metrics.ts';
@@ -394,6 +395,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     streamMs: settings.streamMs ?? 60_000,
     catalog,
     coordinator,
+    documents: readDocuments(),
     metricsBook: createMetricsBook({ clock, readings, pages: { ...shippedMetrics, ...settings.metricPages }, log, metrics }),
     neon: served,
     changes,

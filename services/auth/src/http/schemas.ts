@@ -1,5 +1,5 @@
 /** The administration API as it is on the wire. */
-import { GroupRole, PersonName } from '@postern/contracts/common';
+import { GroupRole, PersonName, PrincipalKind } from '@postern/contracts/common';
 import { z } from 'zod';
 
 import type { ApiKey, Person } from '../domain/ports.ts';
@@ -60,20 +60,58 @@ export const PageQuery = z.object({
 });
 export const KeysQuery = PageQuery.extend({ person: Parameter.pipe(PersonName).optional() });
 
+const Instant = z.iso.datetime();
+
+export const PersonView = z.object({
+  id: z.string(),
+  name: z.string(),
+  kind: PrincipalKind,
+  roles: z.array(GroupRole),
+  disabled: z.boolean(),
+  hasPassword: z.boolean(),
+  createdAt: Instant,
+  updatedAt: Instant,
+});
+export const PeoplePage = z.object({ people: z.array(PersonView), next: z.string().nullable().describe('For `after`') });
+
+export const KeyView = z.object({
+  id: z.string(),
+  name: z.string(),
+  person: z.string(),
+  createdAt: Instant,
+  expiresAt: Instant.nullable(),
+  lastUsedAt: Instant.nullable(),
+});
+export const KeysPage = z.object({ keys: z.array(KeyView), next: z.string().nullable().describe('For `after`') });
+/** The only time the key is seen. */
+export const NewKey = KeyView.extend({ key: z.string() });
+
 const instant = (ms: number): string => new Date(ms).toISOString();
 
-export const showPerson = ({ id, name, kind, roles, disabled, passwordHash, createdAt, updatedAt }: Person) => ({
+export const showPerson = ({
   id,
   name,
   kind,
   roles,
+  disabled,
+  passwordHash,
+  createdAt,
+  updatedAt,
+}: Person): z.output<typeof PersonView> => ({
+  id,
+  name,
+  kind,
+  roles: [...roles],
   disabled,
   hasPassword: passwordHash !== null,
   createdAt: instant(createdAt),
   updatedAt: instant(updatedAt),
 });
 
-export const showKey = ({ id, name, createdAt, expiresAt, lastUsedAt }: ApiKey, person: Pick<Person, 'name'>) => ({
+export const showKey = (
+  { id, name, createdAt, expiresAt, lastUsedAt }: ApiKey,
+  person: Pick<Person, 'name'>,
+): z.output<typeof KeyView> => ({
   id,
   name,
   person: person.name,

@@ -3,14 +3,19 @@ import type { Described } from '@postern/service-kit/operations';
 import { json, problem, text } from '@postern/service-kit/operations';
 import { z } from 'zod';
 
-import { LoginBody, SessionList } from './schemas.ts';
+import { AuthMessage, LoginBody, SessionList } from './schemas.ts';
 
 const page = { 'text/html': { schema: z.string() } };
 
 export const described: Described = {
-  shapes: { LoginBody, SessionList },
+  shapes: { LoginBody, SessionList, SqlAuthMessage: AuthMessage },
   operations: [
-    { method: 'GET', path: '/', summary: 'What this is, and what is open here', answers: { 200: { description: 'A page', content: page } } },
+    {
+      method: 'GET',
+      path: '/',
+      summary: 'What this is, and what is open here',
+      answers: { 200: { description: 'A page', content: page } },
+    },
     {
       method: 'POST',
       path: '/api/login',

@@ -121,7 +121,7 @@ export const shippedMetrics: MetricPages = {
     {
       name: 'postern_pg_connections',
       help: 'Sessions, by database and state; those whose state the reader may not see have an empty one',
-      query: `select datname as database, state, count(*) as value from pg_catalog.pg_stat_activity where backend_type = 'client backend' or backend_type is null group by 1, 2`,
+      query: `select datname as database, state as state, count(*) as value from pg_catalog.pg_stat_activity where backend_type = 'client backend' or backend_type is null group by 1, 2`,
     },
     {
       name: 'postern_pg_connections_max',

@@ -13,6 +13,8 @@ const Query = z.object({
 
 const Batch = z.object({ queries: z.array(Query) });
 
+export const NeonRequestBody = z.union([Query, Batch]);
+
 /** Its message is for the caller. */
 export class UnreadableBody extends Error {
   override readonly name = 'UnreadableBody';

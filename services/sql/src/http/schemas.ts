@@ -5,11 +5,18 @@ import { z } from 'zod';
 
 import type { SqlRequest } from '../domain/ports.ts';
 
-const Simple = z.object({ query: z.string() });
+const Simple = z.object({ query: z.string().describe('Any number of statements') });
 
 const Extended = z.object({
-  queries: z.array(z.object({ query: z.string(), params: z.array(z.string().nullable()).default([]) })),
+  queries: z.array(
+    z.object({
+      query: z.string().describe('Exactly one statement'),
+      params: z.array(z.string().nullable()).default([]).describe('Values of $1, $2, … as text'),
+    }),
+  ),
 });
+
+export const SqlBody = z.union([Simple, Extended]);
 
 /** Bytes of a body, 5 MiB. */
 export const BODY_BYTES_MAX = 5_242_880;

@@ -74,7 +74,7 @@ export function createCoordinatorBook(options: CoordinatorBookOptions): Coordina
 }
 
 function replicaState({ replicaId, clock, sessions, censuses }: CoordinatorBookOptions): Record<string, unknown> {
-  const underWay = Object.entries(censuses).map(([name, census]) => {
+  const underWay = Object.entries(censuses).map(([name, census]): [string, unknown] => {
     const all = census();
     return [
       name,

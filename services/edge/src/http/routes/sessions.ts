@@ -27,7 +27,9 @@ export function createSessions(logins: Logins): RequestHandler {
       return send(exchange, { status: 204, headers: [...clearing(exchange), NO_STORE] });
     }
     const sessions = await logins.list(principal.id, callOf(exchange));
-    const body: z.output<typeof SessionList> = { sessions: sessions.map((session) => ({ ...session, current: session.id === principal.sessionId })) };
+    const body: z.output<typeof SessionList> = {
+      sessions: sessions.map((session) => ({ ...session, current: session.id === principal.sessionId })),
+    };
     send(exchange, { status: 200, headers: [['content-type', 'application/json'], NO_STORE], body: JSON.stringify(body) });
   };
 }
