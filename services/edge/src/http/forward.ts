@@ -169,6 +169,7 @@ export function createRelay(
     head(answer) {
       writeAnswerHead(exchange, answer);
       // The first data of a stream may be long in coming; its head is not held back for them.
+      if (answer.contentLength !== undefined) return;
       queueMicrotask(() => {
         if (!begun && !ended && !response.destroyed) response.flushHeaders();
       });
