@@ -17,7 +17,7 @@ export async function pgbench(databaseUrl: string, connections: number, seconds:
 }
 
 /** The password goes by environment: command lines are public. */
-function target(databaseUrl: string): { args: string[]; env: NodeJS.ProcessEnv } {
+export function target(databaseUrl: string): { args: string[]; env: NodeJS.ProcessEnv } {
   const url = new URL(databaseUrl);
   return {
     args: ['-h', url.hostname, '-p', url.port || '5432', '-U', decodeURIComponent(url.username), url.pathname.slice(1)],
