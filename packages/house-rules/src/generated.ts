@@ -5,7 +5,6 @@ import type { Described } from '@postern/service-kit/operations';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { z } from 'zod';
 
 import type { SettingsOf } from './docs.ts';
 import { renderConfig, renderErrors, renderReadme, renderSubjects } from './docs.ts';
@@ -44,16 +43,6 @@ export async function loadRoutes(root = ROOT): Promise<DocumentOptions> {
   return { version, table: routeTable, described: Object.fromEntries(await Promise.all(described)) };
 }
 
-async function renderMessages(root: string): Promise<string> {
-  const { ClientMessage, ServerMessage } = (await load(root, 'sql/src/http/sockets/messages.ts')) as Record<string, z.ZodType>;
-  const { AuthMessage } = (await load(root, 'edge/src/http/schemas.ts')) as Record<string, z.ZodType>;
-  return renderSocketSchema('/api/schemas/sql-websocket.json', 'Messages of SQL over WebSocket', {
-    ...(AuthMessage !== undefined && { AuthMessage: [AuthMessage, 'input'] }),
-    ...(ClientMessage !== undefined && { ClientMessage: [ClientMessage, 'input'] }),
-    ...(ServerMessage !== undefined && { ServerMessage: [ServerMessage, 'output'] }),
-  });
-}
-
 async function loadMetrics(root: string): Promise<Readonly<Record<string, MetricPage>>> {
   const { shippedMetrics } = (await load(root, 'sql/src/domain/shipped-metrics.ts')) as {
     readonly shippedMetrics: Readonly<Record<string, MetricPage>>;
@@ -63,6 +52,7 @@ async function loadMetrics(root: string): Promise<Readonly<Record<string, Metric
 
 export async function generateDocs(root = ROOT): Promise<readonly GeneratedFile[]> {
   const settingsOf = await loadSettings(root);
+  const routes = await loadRoutes(root);
   const readmes = ServiceName.options.flatMap((name) => {
     const path = `services/${name}/README.md`;
     const full = join(root, path);
@@ -73,8 +63,8 @@ export async function generateDocs(root = ROOT): Promise<readonly GeneratedFile[
     { path: 'docs/errors.md', text: renderErrors() },
     { path: 'docs/subjects.md', text: renderSubjects() },
     { path: 'docs/config.md', text: renderConfig(settingsOf) },
-    { path: 'docs/openapi.json', text: renderOpenApi(await loadRoutes(root)) },
-    { path: 'docs/schemas/sql-websocket.json', text: await renderMessages(root) },
+    { path: 'docs/openapi.json', text: renderOpenApi(routes) },
+    { path: 'docs/schemas/sql-websocket.json', text: renderSocketSchema(routes) },
     { path: 'docs/metrics.md', text: renderMetrics(await loadMetrics(root)) },
     ...readmes,
   ];

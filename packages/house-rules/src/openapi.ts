@@ -212,22 +212,22 @@ function inDocument(value: unknown, io: 'input' | 'output'): unknown {
   );
 }
 
-/** A JSON schema of what is said on a socket, each direction under its name. */
-export function renderSocketSchema(
-  id: string,
-  title: string,
-  messages: Readonly<Record<string, readonly [z.ZodType, 'input' | 'output']>>,
-): string {
+/** A JSON schema of what is said on SQL's sockets, each direction under its name. */
+export function renderSocketSchema({ described }: DocumentOptions): string {
   const $defs = Object.fromEntries(
-    Object.entries(messages).map(([name, [schema, io]]) => {
-      const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
-      return [name, rest];
-    }),
-  );
+    (['input', 'output'] as const).flatMap((io) =>
+      Object.values(described).flatMap(({ messages }) =>
+        Object.entries(messages?.[io] ?? {}).map(([name, schema]) => {
+          const { $schema: _, ...rest } = z.toJSONSchema(schema, { io, unrepresentable: 'any' });
+          return [name, inDocument(rest, io)];
+        }),
+      ),
+    ),
+  ) as Json;
   const document = {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
-    $id: id,
-    title,
+    $id: '/api/schemas/sql-websocket.json',
+    title: 'Messages of SQL over WebSocket',
     anyOf: Object.keys($defs).map((name) => ({ $ref: `#/$defs/${name}` })),
     $defs,
   };

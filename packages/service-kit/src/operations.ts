@@ -35,6 +35,11 @@ export interface Described {
   readonly operations: readonly Operation[];
   /** Shapes that have a name in the document; others stand where they are used. */
   readonly shapes: Readonly<Record<string, z.ZodType>>;
+  /** What is said on sockets: by us, and to us. */
+  readonly messages?: {
+    readonly output?: Readonly<Record<string, z.ZodType>>;
+    readonly input?: Readonly<Record<string, z.ZodType>>;
+  };
 }
 
 export const json = (schema: z.ZodType, description?: string): Readonly<Record<string, Media>> => ({

@@ -8,7 +8,8 @@ import { AuthMessage, LoginBody, SessionList } from './schemas.ts';
 const page = { 'text/html': { schema: z.string() } };
 
 export const described: Described = {
-  shapes: { LoginBody, SessionList, SqlAuthMessage: AuthMessage },
+  shapes: { LoginBody, SessionList },
+  messages: { input: { AuthMessage } },
   operations: [
     {
       method: 'GET',

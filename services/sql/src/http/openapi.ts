@@ -7,6 +7,7 @@ import { METRIC_PAGES } from '../domain/sql-metrics.ts';
 import * as answers from './answers.ts';
 import { NeonRequestBody } from './neon-schemas.ts';
 import { SqlBody } from './schemas.ts';
+import { ClientMessage, ServerMessage } from './sockets/messages.ts';
 
 const SOCKET_SCHEMA = '/api/schemas/sql-websocket.json';
 
@@ -145,6 +146,7 @@ const neonHeaders = z.object({
 });
 
 export const described: Described = {
+  messages: { input: { ClientMessage }, output: { ServerMessage } },
   shapes: {
     SqlBody,
     SqlAnswer: answers.SqlAnswer,

@@ -268,8 +268,6 @@ export const SECTIONS = {
       from (select * from pg_default_acl order by oid offset 0) d`,
 } as const;
 
-export type SectionName = keyof typeof SECTIONS;
-
 /** Head of the dump: of when and of what it is. */
 export const SNAPSHOT = `
   select json_build_object(
