@@ -329,16 +329,25 @@ describe('bytes', () => {
 
   test('a reader who takes nothing has the server wait, and loses nothing', async ({ sql, database, alice }) => {
     using socket = await ready(sql, alice);
-    const key = await socket.until('K');
-    socket.ws.pause();
-    socket.send(query("select repeat('x', 10000) from generate_series(1, 5000)"));
-    await eventually(async () => {
-      const { rows } = await database.query('select wait_event from pg_stat_activity where pid = $1', [key.body.readInt32BE(0)]);
-      expect(rows).toEqual([{ wait_event: 'ClientWrite' }]);
-    });
-    socket.ws.resume();
+    const { body } = await socket.until('K');
+    socket.send(query('create sequence tunnel_rows'));
     await socket.until('Z', 2);
-    expect(socket.messages.filter(({ type }) => type === 'D').length).toBe(5_000);
+    socket.ws.pause();
+    socket.send(query("select nextval('tunnel_rows'), repeat('x', 10000) from generate_series(1, 6000)"));
+    let last: unknown;
+    await eventually(async () => {
+      const { rows } = await database.query(
+        'select wait_event, (select last_value::int from tunnel_rows) as sent from pg_stat_activity where pid = $1',
+        [body.readInt32BE(0)],
+      );
+      const before = last;
+      last = rows[0]?.['sent'];
+      expect(rows).toEqual([{ wait_event: 'ClientWrite', sent: before }]);
+    });
+    expect(last).toBeLessThan(6_000);
+    socket.ws.resume();
+    await socket.until('Z', 3);
+    expect(socket.messages.filter(({ type }) => type === 'D').length).toBe(6_000);
   });
 
   test('text is not understood', async ({ sql, alice }) => {
@@ -491,20 +500,26 @@ describe('an end', () => {
 
   test('a key cancels what runs, and only the right one', async ({ nats, sql, database, alice }) => {
     await using edge = Object.assign(await connectAs(nats, 'edge'), { [Symbol.asyncDispose]: async () => {} });
-    using socket = await ready(sql, alice);
-    const { body } = await socket.until('K');
-    const [processId, secretKey] = [body.readInt32BE(0), body.readInt32BE(4)];
-    socket.send(query('select pg_sleep(60)'));
-    await eventually(async () => expect(await sleeping(database, alice)).toBe(1));
-    emit(edge, cancelRequested, { processId, secretKey: secretKey ^ 1 });
-    emit(edge, cancelRequested, { processId: processId + 1, secretKey });
+    const sleeper = async (): Promise<{ readonly socket: Raw; readonly processId: number; readonly secretKey: number }> => {
+      const socket = await ready(sql, alice);
+      const { body } = await socket.until('K');
+      socket.send(query('select pg_sleep(60)'));
+      return { socket, processId: body.readInt32BE(0), secretKey: body.readInt32BE(4) };
+    };
+    const [one, other] = [await sleeper(), await sleeper()];
+    await eventually(async () => expect(await sleeping(database, alice)).toBe(2));
+    emit(edge, cancelRequested, { processId: one.processId, secretKey: one.secretKey ^ 1 });
+    emit(edge, cancelRequested, { processId: one.processId, secretKey: other.secretKey });
+    emit(edge, cancelRequested, { processId: other.processId, secretKey: other.secretKey });
     await edge.flush();
+    await other.socket.until('Z', 2);
+    expect(errorFields(await other.socket.until('E'))).toMatchObject({ C: '57014', S: 'ERROR' });
+    other.socket.send(query('select 1'));
+    await other.socket.until('Z', 3);
     expect(await sleeping(database, alice)).toBe(1);
-    emit(edge, cancelRequested, { processId, secretKey });
-    await socket.until('Z', 2);
-    expect(errorFields(await socket.until('E'))).toMatchObject({ C: '57014', S: 'ERROR' });
-    socket.send(query('select 1'));
-    await socket.until('Z', 3);
+    emit(edge, cancelRequested, { processId: one.processId, secretKey: one.secretKey });
+    await one.socket.until('Z', 2);
+    for (const { socket } of [one, other]) socket[Symbol.dispose]();
     await edge.close();
   });
 
@@ -515,7 +530,7 @@ describe('an end', () => {
       'begin; select pg_sleep(60)',
       'select count(*) from generate_series(1, 100000000000), pg_sleep(0)',
     ]) {
-      using socket = await ready(sql, frank);
+      using socket = await ready(sql, frank, { client_connection_check_interval: '0' });
       socket.send(query(text));
       await eventually(async () => expect(await sleeping(database, frank)).toBe(1));
       socket.ws.terminate();
@@ -550,7 +565,8 @@ describe('an end', () => {
 
   test('a credential that expires closes with 4401', async ({ sql, alice }) => {
     const brief = { ...alice, principal: { ...alice.principal, expiresAt: Math.floor(Date.now() / 1_000) + 1 } };
-    using socket = await ready(sql, brief);
+    using socket = await raw(sql, brief);
+    socket.send(startup({ user: alice.name }));
     expect(await socket.closing).toMatchObject({ code: 4401, reason: 'the credential has expired' });
   });
 
