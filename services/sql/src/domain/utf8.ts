@@ -18,12 +18,25 @@ export class Utf8Check {
 
   add(chunks: readonly Buffer[]): void {
     for (const chunk of chunks) {
-      const bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
-      const end = bytes.length - unfinished(bytes);
-      // A copy: the chunk's memory is written again before the next one comes.
-      this.#rest = Buffer.from(bytes.subarray(end));
-      if (!isUtf8(bytes.subarray(0, end))) this.#isValid = false;
+      // The character that was cut is put together by itself: a copy of the chunk for it would be garbage as large as the result.
+      const taken = Math.min(chunk.length, this.#missing());
+      if (taken > 0) this.#check(Buffer.concat([this.#rest, chunk.subarray(0, taken)]));
+      if (taken < chunk.length) this.#check(chunk.subarray(taken));
     }
+  }
+
+  /** Bytes that the rest lacks of a character. */
+  #missing(): number {
+    const [lead = 0] = this.#rest;
+    if (this.#rest.length === 0) return 0;
+    return (lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2) - this.#rest.length;
+  }
+
+  #check(bytes: Buffer): void {
+    const end = bytes.length - unfinished(bytes);
+    // A copy: the chunk's memory is written again before the next one comes.
+    this.#rest = Buffer.from(bytes.subarray(end));
+    if (!isUtf8(bytes.subarray(0, end))) this.#isValid = false;
   }
 
   /** What comes next begins at the beginning of a character. */
