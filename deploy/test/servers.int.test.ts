@@ -72,6 +72,31 @@ test('an ephemeral PostgreSQL leaves nothing behind', async () => {
   expect(existsSync(server.dataDir)).toBe(false);
 });
 
+test('a login that may replicate follows one database, and takes no copy of the cluster', async () => {
+  await using folder = await temporaryFolder();
+  await using server = await startPostgres({ dataDir: join(folder.path, 'postgres'), password, ephemeral: true });
+  await query(server.url, "CREATE ROLE follower LOGIN REPLICATION PASSWORD 'follower'");
+  const ask = async (replication: string): Promise<unknown> => {
+    const url = new URL(server.url);
+    [url.username, url.password] = ['follower', 'follower'];
+    // The driver sends it as a start-up parameter; its types do not know it.
+    const config: pg.ClientConfig & { readonly replication: string } = { connectionString: url.href, replication };
+    const client = new pg.Client(config);
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      await client.query('IDENTIFY_SYSTEM');
+      return 'ok';
+    } catch (error) {
+      return error instanceof pg.DatabaseError ? error.code : error;
+    } finally {
+      await client.end().catch(() => {});
+    }
+  };
+  expect(await ask('database')).toBe('ok');
+  expect(await ask('true')).toBe('28000');
+});
+
 test('a password that is not the one the data was made with is said so, and nothing is left running', async () => {
   await using folder = await temporaryFolder();
   const dataDir = join(folder.path, 'postgres');

@@ -49,6 +49,7 @@ export async function startPostgres(options: PostgresOptions): Promise<PostgresS
   try {
     if (!existsSync(join(place.dataDir, 'PG_VERSION'))) await initialise(place, options);
     refuseOtherVersion(place);
+    refuseCopies(place);
     const server = await onPort(options.port, (port) => launch(place, options, port));
     const stop = async (): Promise<void> => {
       await server.stop();
@@ -140,6 +141,20 @@ function refuseOtherVersion({ dataDir, binaries }: Place): void {
       `${dataDir} was made by PostgreSQL ${found}, and this is ${own}: dump and restore it, or move it away`,
     );
   }
+}
+
+/**
+ * Nobody takes a copy of the whole cluster over the network: a login that may replicate is there to follow the log of one
+ * database, which is no such connection. What initdb allows is taken out.
+ */
+function refuseCopies({ dataDir }: Place): void {
+  const file = join(dataDir, 'pg_hba.conf');
+  const rules = readFileSync(file, 'utf8');
+  const kept = rules
+    .split('\n')
+    .filter((line) => !/^\s*\w+\s+replication\s/.test(line))
+    .join('\n');
+  if (kept !== rules) writeFileSync(file, kept);
 }
 
 async function launch(place: Place, options: PostgresOptions, port: number): Promise<PostgresServer> {

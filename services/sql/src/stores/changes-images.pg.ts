@@ -310,7 +310,9 @@ export class ImageRows {
   async #judge(asking: Asking, ops: readonly Op[], condition: string | undefined): Promise<Judged[]> {
     if (ops.length === 0) return [];
     const { table } = this.#prepared.facts;
-    const literals = arrayLiteral(ops.map(({ row }) => (row === undefined ? null : this.#literal(row))));
+    // Where nothing is demanded of a row, it is enough that there is one.
+    const literalOf = (row: NonNullable<Op['row']>): string => (condition === undefined ? '' : this.#literal(row));
+    const literals = arrayLiteral(ops.map(({ row }) => (row === undefined ? null : literalOf(row))));
     const keys = table.key.map((_, index) => arrayLiteral(ops.map(({ key }) => key[index] ?? null)));
     const rows = await asking.ask([visibilityQuery(table, condition), [literals, ...keys]]).catch((error: unknown) => {
       throw error instanceof QueryFailure && !TOLD.has(error.error.code) ? new QueryFailure(unjudged) : error;

@@ -7,7 +7,8 @@ import type { Question } from './changes-asking.pg.ts';
 
 /**
  * The policies are printed as text that names everything by its schema. `plantable`: one of them calls a function or operator
- * from a schema in which the caller may create: a call by name could find one of the caller's.
+ * from a schema in which the caller may create, or of a name that others have made too: a call by name could find one of the
+ * caller's.
  */
 const FACTS = `
   SELECT json_build_object(
@@ -42,7 +43,11 @@ const FACTS = `
         LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
        WHERE p.polrelid = c.oid
          AND CASE WHEN coalesce(f.pronamespace, o.oprnamespace) IS NULL THEN false
-                  ELSE has_schema_privilege(coalesce(f.pronamespace, o.oprnamespace), 'CREATE') END),
+                  ELSE has_schema_privilege(coalesce(f.pronamespace, o.oprnamespace), 'CREATE')
+                    OR EXISTS (SELECT FROM pg_proc x
+                                WHERE x.proname = f.proname AND x.pronamespace = f.pronamespace AND x.proowner <> f.proowner)
+                    OR EXISTS (SELECT FROM pg_operator x
+                                WHERE x.oprname = o.oprname AND x.oprnamespace = o.oprnamespace AND x.oprowner <> o.oprowner) END),
     'volatile', EXISTS (SELECT FROM pg_proc WHERE provolatile = 'v' AND proname = ANY ($2::text[]))
   )::text
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid`;
