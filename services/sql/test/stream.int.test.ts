@@ -5,11 +5,16 @@ import { describe, expect, vi } from 'vitest';
 
 import type { Catalog } from '../src/domain/ports.ts';
 import { AnswerScript } from '../src/stores/answer-script.fs.ts';
+import { Output } from '../src/domain/output.ts';
+import type { Script } from '../src/domain/script.ts';
+import { jsonRows } from '../src/domain/script.ts';
+import type { Connection } from '../src/stores/connection.pg.ts';
 import { openConnection } from '../src/stores/connection.pg.ts';
 import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 import { Stream } from '../src/stores/stream.pg.ts';
 import { extendedQuery, simpleQuery } from '../src/stores/wire.pg.ts';
+import type { Person, PersonDatabase } from './sql-test.ts';
 import { sqlTest as test } from './sql-test.ts';
 
 const catalog: Catalog = { shapes: async () => new Map() };
@@ -125,4 +130,109 @@ describe('a query that is asked for its columns first', () => {
     await locker.end();
     connection.destroy();
   });
+});
+
+describe('a script that is behind', () => {
+  /** Tells in a word what it is told, and is behind as long as it likes. */
+  function slowScript(isBehind: () => boolean): {
+    readonly script: Script;
+    readonly told: string[];
+    catchUp(): void;
+  } {
+    const told: string[] = [];
+    let waiting: (() => void)[] = [];
+    const catchUp = (): void => {
+      for (const resolve of waiting.splice(0)) resolve();
+    };
+    const script: Script = {
+      out: new Output(),
+      starting: (hasRows) => void told.push(hasRows ? 'starting' : 'starting without'),
+      columns: jsonRows,
+      openRow: () => {},
+      closeRow: () => void told.push('row'),
+      cutRow: () => {},
+      continued: () => {},
+      complete: (tag) => void told.push(tag),
+      settings: () => {},
+      notice: () => {},
+      error: ({ code }) => void told.push(code),
+      flush() {
+        if (!isBehind()) return undefined;
+        const { promise, resolve } = Promise.withResolvers<undefined>();
+        waiting = [...waiting, () => resolve(undefined)];
+        return promise;
+      },
+      release: catchUp,
+    };
+    return { script, told, catchUp };
+  }
+
+  const stopped = { message: 'enough', code: '57014' };
+
+  const connect = (database: PersonDatabase, person: Person): Promise<Connection> =>
+    openConnection({
+      databaseUrl: database.ownUrl,
+      role: person.name,
+      password: person.password,
+      statementTimeoutMs: 10_000,
+      runaway: () => {},
+    });
+
+  test('is told nothing more until it has caught up', async ({ database, alice }) => {
+    const connection = await connect(database, alice);
+    const { script, told, catchUp } = slowScript(() => told.at(-1) === 'row');
+    const stream = new Stream({ script, resultBytes: MIB, describeRows: createDescribeRows(catalog), isHeld: true });
+    stream.begin(connection);
+    const ended = stream.simple(simpleQuery('select 1 union all select 2'), new Map(), true);
+    await vi.waitUntil(() => told.length === 2);
+    // What comes after would have come: the server has answered long ago.
+    await database.query('select pg_sleep(0.1)');
+    expect(told).toEqual(['starting', 'row']);
+    catchUp();
+    await vi.waitUntil(() => told.length === 3);
+    catchUp();
+    await ended;
+    expect(told).toEqual(['starting', 'row', 'row', 'SELECT 2']);
+    connection.destroy();
+  });
+
+  test('is not waited for by a cancel: the rows that are left are left out', async ({ database, alice }) => {
+    const connection = await connect(database, alice);
+    const { script, told } = slowScript(() => told.at(-1) === 'row');
+    const stream = new Stream({ script, resultBytes: MIB, describeRows: createDescribeRows(catalog), isHeld: true });
+    stream.begin(connection);
+    const ended = stream.simple(simpleQuery("select repeat('x', 100) from generate_series(1, 9)"), new Map(), true);
+    await vi.waitUntil(() => told.length === 2);
+    stream.stop(stopped);
+    await ended;
+    expect(told).toEqual(['starting', 'row', '57014']);
+    connection.destroy();
+  });
+
+  test.for(['simple', 'extended'] as const)(
+    'is not told of a cancel that comes after the end of the only statement, in %s mode',
+    async (mode, { database, alice }) => {
+      const connection = await connect(database, alice);
+      let isAtEnd = false;
+      const { script, told } = slowScript(() => isAtEnd);
+      const { complete } = script;
+      script.complete = (tag, settings) => {
+        isAtEnd = true;
+        complete(tag, settings);
+      };
+      const stream = new Stream({ script, resultBytes: MIB, describeRows: createDescribeRows(catalog), isHeld: true });
+      stream.begin(connection);
+      if (mode === 'extended') isAtEnd = true;
+      const ended =
+        mode === 'simple'
+          ? stream.simple(simpleQuery('set application_name = x'), new Map(), true)
+          : stream.extended(extendedQuery('set application_name = x', []), true);
+      await vi.waitUntil(() => (mode === 'simple' ? told.length === 2 : script.flush() !== undefined));
+      await database.query('select pg_sleep(0.1)');
+      stream.stop(stopped);
+      await ended;
+      expect(told).toEqual(['starting without', 'SET']);
+      connection.destroy();
+    },
+  );
 });

@@ -9,11 +9,12 @@ import { describe, expect } from 'vitest';
 import type { PersonDatabase } from './sql-test.ts';
 import { sqlTest as test } from './sql-test.ts';
 import type { SqlSocket } from './websocket-test.ts';
-import { last, openSocket, rawSocket, shortly } from './websocket-test.ts';
+import { last, openSocket, rawSocket, shortly, untilStuck } from './websocket-test.ts';
 
 const SLEEP = { query: 'select pg_sleep(30)' };
 const canceled = { message: 'canceling statement due to user request', code: '57014' };
-/** More than the buffers of all sockets between hold. */
+/** More than the buffers of all sockets between hold; the limit of a result is not to end it first. */
+const ROOMY = { limits: { resultBytes: 1_000_000_000_000 } };
 const LARGE = { query: "select repeat('x', 100000) from generate_series(1, 100000)" };
 
 async function isRunning(database: PersonDatabase, { processId }: Pick<SqlSocket, 'processId'>): Promise<boolean> {
@@ -33,13 +34,6 @@ const untilGone = (database: PersonDatabase, socket: SqlSocket): Promise<void> =
     },
     { timeoutMs: 2_000 },
   );
-
-/** Resolves when the server can write no more, as nobody reads. */
-const untilStuck = (database: PersonDatabase, socket: SqlSocket): Promise<void> =>
-  eventually(async () => {
-    const { rows } = await database.query('select wait_event from pg_stat_activity where pid = $1', [socket.processId]);
-    expect(rows).toEqual([{ wait_event: 'ClientWrite' }]);
-  });
 
 describe('a cancel in band', () => {
   test('ends what runs, and what waits behind it still runs', async ({ sql, alice, database }) => {
@@ -103,7 +97,8 @@ describe('a cancel in band', () => {
     expect(shortly(await socket.ask({ cancel: true }))).toEqual(['Error XX000', 'Ready I']);
   });
 
-  test('is heeded while the reader is behind', async ({ sql, alice, database }) => {
+  test('is heeded while the reader is behind', async ({ startSql, alice, database }) => {
+    const sql = await startSql(ROOMY);
     await using socket = await openSocket(sql, alice);
     socket.ws.pause();
     socket.send(LARGE);
@@ -161,7 +156,8 @@ describe('nothing is left running', () => {
     await untilGone(database, socket);
   });
 
-  test('when the client is cut off while it reads nothing', async ({ sql, alice, database }) => {
+  test('when the client is cut off while it reads nothing', async ({ startSql, alice, database }) => {
+    const sql = await startSql(ROOMY);
     const socket = await openSocket(sql, alice);
     socket.ws.pause();
     socket.send(LARGE);
@@ -205,7 +201,8 @@ describe('a result that is too large', () => {
 });
 
 describe('a revoked credential', () => {
-  test('ends sockets of its person with 4401, busy, idle or not reading', async ({ sql, person, bob, auth, database }) => {
+  test('ends sockets of its person with 4401, busy, idle or not reading', async ({ startSql, person, bob, auth, database }) => {
+    const sql = await startSql(ROOMY);
     const gail = await person('gail');
     const idle = await openSocket(sql, gail);
     const busy = await openSocket(sql, gail);

@@ -5,7 +5,7 @@ import { expect } from 'vitest';
 
 import { breakableWay, processTest as test, residentBytes } from './process-test.ts';
 import type { SqlSocket } from './websocket-test.ts';
-import { openSocket, shortly } from './websocket-test.ts';
+import { openSocket, shortly, untilStuck } from './websocket-test.ts';
 
 const MIB = 1_048_576;
 
@@ -42,10 +42,7 @@ test.runIf(process.platform === 'linux')(
     // 5 GB, of which the reader takes nothing at first, and then as much as it likes.
     socket.ws.pause();
     socket.send({ query: "select i, repeat('x', 1000) from generate_series(1, 5000000) i" });
-    await eventually(async () => {
-      const { rows } = await database.query('select wait_event from pg_stat_activity where pid = $1', [socket.processId]);
-      expect(rows).toEqual([{ wait_event: 'ClientWrite' }]);
-    });
+    await untilStuck(database, socket);
     expect((await residentBytes(child.pid, 'VmHWM')) - idle).toBeLessThan(64 * MIB);
     const resumed = await countBytes(socket, 300 * MIB);
     expect(resumed.bytes).toBeGreaterThan(300 * MIB);

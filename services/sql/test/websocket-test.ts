@@ -1,11 +1,12 @@
 /** A client of SQL over WebSocket that speaks to the inner door, as the edge does. */
+import { eventually } from '@postern/testkit/eventually';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 
 import type { ServerMessage } from '../src/http/sockets/messages.ts';
 import { ServerMessage as messageSchema } from '../src/http/sockets/messages.ts';
-import type { Person, RunningSql } from './sql-test.ts';
+import type { Person, PersonDatabase, RunningSql } from './sql-test.ts';
 
 export type Message = ServerMessage;
 
@@ -127,6 +128,22 @@ export async function refusal(
     resolve({ status: 101, body: '' });
   });
   return promise;
+}
+
+/** It waits for its reader now and then; when it has done so this often, one look after the other, nobody reads. */
+const STUCK_LOOKS = 15;
+
+/** Resolves when the server can write no more, as nobody reads. */
+export async function untilStuck(database: PersonDatabase, { processId }: Pick<SqlSocket, 'processId'>): Promise<void> {
+  let looks = 0;
+  await eventually(
+    async () => {
+      const { rows } = await database.query('select wait_event from pg_stat_activity where pid = $1', [processId]);
+      looks = rows[0]?.['wait_event'] === 'ClientWrite' ? looks + 1 : 0;
+      return looks >= STUCK_LOOKS;
+    },
+    { timeoutMs: 20_000 },
+  );
 }
 
 /** The connection below. */

@@ -27,3 +27,14 @@ export function measurePools(
     },
   });
 }
+
+export function measureSockets(metrics: Registry, sockets: { count(): number }): void {
+  new Gauge({
+    name: 'postern_sql_sockets',
+    help: 'WebSockets that are open',
+    registers: [metrics],
+    collect() {
+      this.set(sockets.count());
+    },
+  });
+}

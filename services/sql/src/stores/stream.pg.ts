@@ -508,7 +508,8 @@ export class Stream implements Exchange {
   #release(): void {
     if (!this.#isHalted || this.#script.release === undefined) return;
     if (this.#largeRow !== undefined && !this.#isAbandoned) return;
-    this.#isDiscarding = true;
+    // Of a statement that has come to its end nothing is left out.
+    if (this.#isStarted && this.#tag === undefined) this.#isDiscarding = true;
     this.#script.release();
   }
 

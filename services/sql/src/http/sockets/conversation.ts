@@ -128,7 +128,10 @@ export class Conversation implements LiveSocket, SessionEvents {
     this.#queue.push({ ...incoming, bytes: data.length });
     this.#queueBytes += data.length;
     if (this.#queue.length >= QUEUE_MAX || this.#queueBytes >= QUEUE_BYTES_MAX) this.#ws?.pause();
-    void this.#serve();
+    this.#serve().catch((error: unknown) => {
+      this.#log.error({ err: error }, 'socket failed');
+      this.end(CloseCode.internalError, 'internal error');
+    });
   }
 
   #take(): Waiting | undefined {

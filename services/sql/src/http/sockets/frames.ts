@@ -40,6 +40,8 @@ export class Frames {
   #isInMessage = false;
   /** The first part of the message has been sent. */
   #isContinued = false;
+  /** Nothing more is sent. */
+  #isBroken = false;
   #utf8 = new Utf8Check();
   #checkedTo = 0;
   #unconfirmed = 0;
@@ -80,8 +82,13 @@ export class Frames {
   cut(): void {
     if (!this.#isInMessage) return;
     this.#isInMessage = false;
-    if (this.#isContinued) return this.#broken();
+    if (this.#isContinued) return this.#break();
     this.#takeBack(this.#ends.at(-1) ?? this.out.takenBytes);
+  }
+
+  #break(): void {
+    this.#isBroken = true;
+    this.#broken();
   }
 
   #takeBack(offset: number): void {
@@ -121,7 +128,7 @@ export class Frames {
     this.#utf8 = new Utf8Check();
     this.#checkedTo = Infinity;
     // It began in what has been sent, where a good part of it is.
-    if (first === -1) return this.#broken();
+    if (first === -1) return this.#break();
     this.#isInMessage = false;
     this.#ends = this.#ends.slice(0, first);
     this.#takeBack(starts[first] ?? from);
@@ -165,8 +172,8 @@ export class Frames {
     const takesPart = this.#isInMessage && this.isBatch;
     if (this.out.heldBytes === 0 || (this.#ends.length === 0 && !takesPart)) return;
     if (this.#isInMessage && !takesPart) return;
+    if (this.#isBroken || !this.#isOpen()) return this.#drop();
     if (!this.verify()) return this.push();
-    if (!this.#isOpen()) return this.#drop();
     if (this.out.heldBytes <= SMALL_BYTES) this.#writeSmall();
     else this.#writeLarge();
   }

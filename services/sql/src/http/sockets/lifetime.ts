@@ -1,6 +1,8 @@
 /** How long sockets may live: what was proved when they were opened may end before they do, and so may this process. */
 import type { Principal } from '@postern/contracts/common';
 
+import type { Occupation } from '../../domain/inspections.ts';
+
 /** Of the WebSocket close. */
 export const CloseCode = {
   normal: 1000,
@@ -44,6 +46,7 @@ export interface Lifetimes extends AsyncDisposable {
   /** The bus was away. */
   missed(): void;
   count(): number;
+  census(): readonly Occupation[];
 }
 
 export interface LifetimesOptions {
@@ -58,6 +61,7 @@ const TIMER_MS_MAX = 2_147_483_647;
 
 export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   const sockets = new Set<LiveSocket>();
+  const openedAt = new WeakMap<LiveSocket, number>();
   let isDraining = false;
   let emptied: (() => void) | undefined;
 
@@ -77,6 +81,7 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   return {
     add(socket) {
       sockets.add(socket);
+      openedAt.set(socket, now());
       const stopWaiting = whenExpired(socket.principal, now, () => socket.end(CloseCode.unauthorized, EXPIRED));
       if (isDraining) socket.drain();
       return () => {
@@ -100,6 +105,12 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
     },
     missed: () => endAll(CloseCode.serviceRestart, MAY_BE_REVOKED, () => true),
     count: () => sockets.size,
+    census: () =>
+      [...sockets].map((socket) => ({
+        principalId: socket.principal.id,
+        role: socket.principal.dbRole,
+        forMs: now() - (openedAt.get(socket) ?? now()),
+      })),
     async [Symbol.asyncDispose]() {
       isDraining = true;
       for (const socket of sockets) socket.drain();

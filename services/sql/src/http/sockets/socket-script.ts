@@ -23,8 +23,8 @@ export class SocketScript implements Script {
   /** A result had bytes that are no text: nothing more of the request is told. */
   #fault: SqlError | undefined;
   #isFaultTold = false;
-  /** Where a row begins that is not told. */
-  #mutedFrom = 0;
+  /** Where the row begins that is being written and not told. */
+  #mutedFrom: number | undefined;
 
   constructor(frames: Frames) {
     this.#frames = frames;
@@ -64,13 +64,19 @@ export class SocketScript implements Script {
   }
 
   closeRow(): void {
-    if (this.#fault !== undefined) return this.out.truncate(this.#mutedFrom);
+    if (this.#fault !== undefined) return this.#forgetRow();
     this.out.bytes(END, 0, END.length);
     this.#frames.close();
   }
 
   cutRow(): void {
+    if (this.#fault !== undefined) return this.#forgetRow();
     this.#frames.cut();
+  }
+
+  #forgetRow(): void {
+    if (this.#mutedFrom !== undefined) this.out.truncate(this.#mutedFrom);
+    this.#mutedFrom = undefined;
   }
 
   continued(tag: string): void {
