@@ -148,7 +148,6 @@ await runService(
     measurePools(metrics, sessions, runner);
     const readings = createReadings({ sessions, clock, readingMs: config.statementTimeoutMs });
     const answers = { spoolBytes: config.spoolBytes, spoolFolder: config.spoolDir, spoolSpace };
-    const censuses = { requests: runner.census, readings: readings.underWay, neon: neon.census };
     const cancelKeys = createCancelKeys();
     const lifetimes = createLifetimes({ drainMs, now: () => Date.now() });
     measureSockets(metrics, lifetimes);
@@ -194,6 +193,14 @@ await runService(
     const read = readMetricPages(config.metricsFile);
     // It was read and found good when the settings were.
     const metricPages = read.kind === 'pages' ? read.pages : shippedMetrics;
+    const censuses = {
+      requests: runner.census,
+      readings: readings.underWay,
+      neon: neon.census,
+      sockets: () => lifetimes.census(),
+      statements: () => desk.census(),
+      subscriptions: () => changes.subscriptions.census(),
+    };
     const coordinator = createCoordinatorBook({ replicaId, clock, readings, sessions, censuses, answers });
     const database = new pg.Client(own).database ?? '';
     const app = createApp({

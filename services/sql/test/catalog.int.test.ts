@@ -268,6 +268,28 @@ test('the coordinator tells who is at work and since when, and of others no stat
   await sleeping;
 });
 
+test('the coordinator tells of statements nobody waits for, each with its state', async ({ sql, auth, alice, bob }) => {
+  await sql.simple(alice, 'select 1');
+  const headers = { ...(await sql.headers(alice)), 'content-type': 'application/json' };
+  const begun = await fetch(`${sql.origin}/api/sql/statements`, {
+    method: 'POST',
+    headers,
+    body: JSON.stringify({ query: 'select pg_sleep(60)' }),
+  });
+  const { replica } = await getJson<{ replica: Record<string, { count: number; longest: unknown[] }> }>(
+    sql,
+    auth,
+    bob,
+    '/api/coordinator/dump',
+  );
+  expect(replica['statements']).toEqual({
+    count: 1,
+    longest: [{ principalId: alice.principal.id, role: alice.name, forMs: expect.any(Number), state: 'running' }],
+  });
+  expect(replica['sockets']).toEqual({ count: 0, longest: [] });
+  await fetch(`${sql.origin}${begun.headers.get('location') ?? ''}`, { method: 'DELETE', headers });
+});
+
 test('pools that agree with the server are an empty string', async ({ sql, auth, alice }) => {
   await sql.simple(alice, 'select 1');
   expect((await get(sql, auth, alice, '/api/coordinator/check')).text).toBe('""');

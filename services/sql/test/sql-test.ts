@@ -357,8 +357,15 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     limits: { backlogBytes: 16_777_216, totalBytes: 67_108_864, resumeMs: 30_000, pollMs: 100, ...changeLimits },
   });
   const answers = { spoolBytes: settings.limits?.spoolBytes ?? 262_144, spoolFolder: tmpdir(), spoolSpace };
-  const censuses = { requests: runner.census, readings: readings.underWay, neon: neon.census };
   const catalog = createCatalogBook({ readings, answers });
+  const censuses = {
+    requests: runner.census,
+    readings: readings.underWay,
+    neon: neon.census,
+    sockets: () => lifetimes.census(),
+    statements: () => desk.census(),
+    subscriptions: () => changes.subscriptions.census(),
+  };
   const coordinator = createCoordinatorBook({ replicaId: 'test', clock, readings, sessions, censuses, answers });
   const cancelKeys = createCancelKeys();
   const lifetimes = createLifetimes({ drainMs: 2_000, now: () => Date.now() });

@@ -3,6 +3,7 @@
  * end. Each belongs to the principal that began it, and to nobody else.
  */
 import type { SqlError } from './entries.ts';
+import type { Occupation } from './inspections.ts';
 import type { KeptAnswer, Keeper, Keeping, Room } from './keeping.ts';
 import type { Clock, RunOptions, Turned } from './ports.ts';
 
@@ -80,6 +81,7 @@ export interface Desk {
   /** Nothing begins any more; what runs is canceled when `expired` resolves. Resolves when nothing runs. */
   drain(expired: Promise<void>): Promise<void>;
   counts(): { readonly running: number; readonly kept: number };
+  census(): readonly Occupation[];
 }
 
 const canceledError: SqlError = { message: 'canceling statement due to user request', code: '57014' };
@@ -160,6 +162,13 @@ export function createDesk(options: DeskOptions): Desk {
       for (const job of jobs.values()) drop(job);
     },
     counts: () => ({ running: [...jobs.values()].filter((job) => job.isRunning).length, kept: jobs.size }),
+    census: () =>
+      [...jobs.values()].map(({ principalId, role, state }) => ({
+        principalId,
+        role,
+        forMs: options.wall() - state.createdAt,
+        state: state.status,
+      })),
   };
 }
 
@@ -181,6 +190,7 @@ type TurnedAway = Extract<Turned, { readonly kind: 'notOneStatement' }> | { read
 class Job implements Statement {
   readonly id: string;
   readonly principalId: string;
+  readonly role: string;
   readonly tokenId: string | undefined;
   readonly ended: Promise<void>;
   readonly #options: DeskOptions;
@@ -198,6 +208,7 @@ class Job implements Statement {
     const { principal } = asked.caller;
     this.id = options.newId();
     this.principalId = principal.id;
+    this.role = principal.dbRole;
     this.tokenId = principal.tokenId;
     this.#options = options;
     this.#createdAt = options.wall();

@@ -1,5 +1,6 @@
 /** Change streams and channel feeds as one: what is told of revocations, and ends before the door does. */
 import type { ChannelFeeds } from '../domain/channels.ts';
+import type { Census } from '../domain/inspections.ts';
 import type { Subscriptions } from '../domain/subscribe.ts';
 import { createChannelFeeds } from './changes-channels.pg.ts';
 import type { SubscriptionsOptions } from './changes.pg.ts';
@@ -7,7 +8,7 @@ import { createSubscriptions } from './changes.pg.ts';
 import type { Connection } from './connection.pg.ts';
 
 export interface Changes extends AsyncDisposable {
-  readonly subscriptions: Subscriptions<Connection>;
+  readonly subscriptions: Subscriptions<Connection> & { readonly census: Census };
   readonly channels: ChannelFeeds;
   /** Ends those of a principal; with a token, only those that came with that token. */
   revoke(principalId: string, tokenId: string | undefined): void;

@@ -4,6 +4,7 @@ import { isFailure } from '@postern/contracts/failure';
 import { randomBytes } from 'node:crypto';
 
 import type { SqlError } from '../domain/entries.ts';
+import type { Occupation } from '../domain/inspections.ts';
 import { humanSize } from '../domain/entries.ts';
 import type { Guard } from '../domain/guard.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
@@ -51,6 +52,7 @@ export interface LiveSubscriptions extends Subscriptions<Connection>, AsyncDispo
   /** Revocations may have been missed: ends all of them. */
   revokeAll(): void;
   counts(): { readonly open: number; readonly kept: number; readonly bytes: number };
+  census(): readonly Occupation[];
 }
 
 const canceled: SqlError = { message: 'canceling statement due to user request', code: '57014' };
@@ -135,7 +137,7 @@ class AllSubscriptions implements LiveSubscriptions {
     const { statement, caller } = attendance.request;
     const feed = statement.options.resume === undefined ? this.#begin(attendance) : await this.#continue(attendance);
     let failure: unknown;
-    const from = feed.isStarted ? (readToken(statement.options.resume ?? '')?.number ?? -1) + 1 : 0;
+    const from = feed.isStarted ? (readToken(statement.options.resume ?? '')?.number ?? -1) + 2 : 0;
     try {
       const session = await this.#session(attendance);
       try {
@@ -246,6 +248,13 @@ class AllSubscriptions implements LiveSubscriptions {
     return { open: this.#open.size, kept, bytes };
   }
 
+  census(): readonly Occupation[] {
+    return [...this.#open].map(({ request, since }) => {
+      const { id, dbRole } = request.caller.principal;
+      return { principalId: id, role: dbRole, forMs: Math.round(performance.now() - since) };
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     for (const attendance of this.#open) attendance.stop(draining);
@@ -277,6 +286,7 @@ const faultOf = (error: unknown): string => {
 export class Attendance {
   readonly request: SubscribeRequest<Connection>;
   readonly sink: SubscriptionSink;
+  readonly since = performance.now();
   readonly ended = Promise.withResolvers<void>();
   readonly #stopping = Promise.withResolvers<void>();
   #asking: Asking | undefined;
