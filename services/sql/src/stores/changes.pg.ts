@@ -137,7 +137,7 @@ class AllSubscriptions implements LiveSubscriptions {
     const { statement, caller } = attendance.request;
     const feed = statement.options.resume === undefined ? this.#begin(attendance) : await this.#continue(attendance);
     let failure: unknown;
-    const from = feed.isStarted ? (readToken(statement.options.resume ?? '')?.number ?? -1) + 2 : 0;
+    const from = feed.isStarted ? (readToken(statement.options.resume ?? '')?.number ?? -1) + 1 : 0;
     try {
       const session = await this.#session(attendance);
       try {
