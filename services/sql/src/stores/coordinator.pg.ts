@@ -1,11 +1,13 @@
 /** What is under way: in this replica, as those who do it count it, and in the server, as far as the reader may see it. */
-import type { Census, CoordinatorBook, Inconsistency } from '../domain/inspections.ts';
+import type { Census, CoordinatorBook } from '../domain/inspections.ts';
+import { sessionMistakes } from '../domain/session-facts.ts';
+import type { SessionFact } from '../domain/session-facts.ts';
 import type { Clock } from '../domain/ports.ts';
 import { inSnapshot } from './catalog-dump.pg.ts';
 import type { JsonAnswerOptions } from './json-answer.pg.ts';
 import { JsonAnswer } from './json-answer.pg.ts';
 import type { Reader, Readings } from './readings.pg.ts';
-import type { SessionFact, Sessions } from './sessions.pg.ts';
+import type { Sessions } from './sessions.pg.ts';
 
 export interface CoordinatorBookOptions {
   readonly replicaId: string;
@@ -17,8 +19,6 @@ export interface CoordinatorBookOptions {
   readonly answers: JsonAnswerOptions;
 }
 
-/** A session that was given back is clean, or gone, well before. */
-const RESET_MS_MAX = 20_000;
 /** More of one kind say nothing new. */
 const OCCUPATIONS_MAX = 1_000;
 
@@ -68,7 +68,7 @@ export function createCoordinatorBook(options: CoordinatorBookOptions): Coordina
         const backends = await readBackends(reader);
         const still = new Set(sessions.census().map(({ processId }) => processId));
         // What was opened or closed meanwhile says nothing.
-        return before.filter(({ processId }) => still.has(processId)).flatMap((session) => mistakesOf(session, backends));
+        return before.filter(({ processId }) => still.has(processId)).flatMap((session) => sessionMistakes(session, backends));
       }),
   };
 }
@@ -113,16 +113,4 @@ function byRole(sessions: readonly SessionFact[]): RoleSessions[] {
 async function readBackends(reader: Reader): Promise<ReadonlyMap<number, string>> {
   const rows = await reader.rows('select pid, usename from pg_catalog.pg_stat_activity where usename is not null');
   return new Map(rows.map(([processId, role]) => [Number(processId), role ?? '']));
-}
-
-function mistakesOf({ role, processId, state, forMs }: SessionFact, backends: ReadonlyMap<number, string>): Inconsistency[] {
-  const object = `session ${processId} of ${role}`;
-  const backend = backends.get(processId);
-  if (backend === undefined)
-    return [{ kind: 'session without a backend', object, message: `the server does not know of it; it is ${state}` }];
-  const mistakes: Inconsistency[] = [];
-  if (backend !== role) mistakes.push({ kind: 'session of another role', object, message: `the server has it as ${backend}` });
-  if (state === 'returning' && forMs > RESET_MS_MAX)
-    mistakes.push({ kind: 'stuck reset', object, message: `it was given back ${forMs} ms ago and is not clean yet` });
-  return mistakes;
 }

@@ -3,9 +3,10 @@ import { Failure, isFailure } from '@postern/contracts/failure';
 import pg from 'pg';
 
 import type { SqlError } from '../domain/entries.ts';
-import type { Lease, Lending, LendingLimits, Lent } from '../domain/lending.ts';
+import type { Lease, Lending, LendingLimits } from '../domain/lending.ts';
 import { createLending } from '../domain/lending.ts';
 import type { Caller, Clock, Logins } from '../domain/ports.ts';
+import type { SessionFact } from '../domain/session-facts.ts';
 import type { Connection, Runaway } from './connection.pg.ts';
 import { openConnection } from './connection.pg.ts';
 
@@ -28,16 +29,6 @@ export interface Sessions extends Disposable {
   revokeAll(): void;
   counts(): { readonly open: number; readonly idle: number; readonly waiting: number; readonly held: number };
   census(): readonly SessionFact[];
-}
-
-/** One session of this process. */
-export interface SessionFact {
-  readonly role: string;
-  /** The number of its backend in the server. */
-  readonly processId: number;
-  readonly isHeld: boolean;
-  readonly state: Lent<Connection>['state'];
-  readonly forMs: number;
 }
 
 export interface SessionsOptions {
