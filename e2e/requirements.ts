@@ -123,6 +123,21 @@ export const requirements = [
     source: 'ARCHITECTURE.md, Promises',
   },
   {
+    id: 'operations:catalog',
+    behaviour: 'The catalog and what is under way are told through every edge, as their reader may see them',
+    source: 'services/sql/README.md',
+  },
+  {
+    id: 'operations:metrics',
+    behaviour: 'Metrics that are defined by SQL are there for those whom the listener admits to metrics, and for nobody else',
+    source: 'services/sql/README.md',
+  },
+  {
+    id: 'operations:documents',
+    behaviour: 'The OpenAPI document names every route that the doors have',
+    source: 'services/sql/README.md',
+  },
+  {
     id: 'drivers:script',
     behaviour: 'Unmodified edge drivers create, read, change and fail through the edge as `pg` does over TCP',
     source: 'README.md',

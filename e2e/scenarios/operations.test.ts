@@ -1,0 +1,71 @@
+import { expect } from 'vitest';
+import { z } from 'zod';
+
+import { bearer, makePerson, request, sql } from '../harness/client.ts';
+import { verifies } from '../verifies.ts';
+
+const Dump = z.object({
+  snapshot: z.object({ takenBy: z.string() }),
+  tables: z.array(z.object({ schema: z.string(), name: z.string() })),
+  functions: z.array(z.unknown()),
+});
+
+verifies('operations:catalog', 'the catalog is dumped and checked as whoever asks, at every edge', async (mesh) => {
+  await using writer = await makePerson(mesh, 'writer');
+  await sql(mesh.edges[0], writer.basic, 'create table dumped (n integer primary key)');
+  for (const edge of mesh.edges) {
+    const dump = await request(edge, '/api/catalog/dump', { headers: writer.basic });
+    expect(dump.status, dump.text.slice(0, 300)).toBe(200);
+    const { snapshot, tables } = Dump.parse(JSON.parse(dump.text));
+    expect(snapshot.takenBy).toBe(writer.name);
+    expect(tables).toContainEqual({ schema: writer.name, name: 'dumped' });
+    expect((await request(edge, '/api/catalog/check', { headers: writer.basic })).text).toBe('""');
+    expect((await request(edge, '/api/coordinator/check', { headers: writer.basic })).text).toBe('""');
+  }
+  await sql(mesh.edges[0], writer.basic, 'drop table dumped');
+});
+
+verifies('operations:catalog', 'what is under way is told without the words of others', async (mesh) => {
+  await using writer = await makePerson(mesh, 'writer');
+  await sql(mesh.edges[0], writer.basic, `select 'of-the-writer-alone'`);
+  const { status, text } = await request(mesh.edges[0], '/api/coordinator/dump', { headers: bearer(mesh.apiKey) });
+  expect(status, text.slice(0, 300)).toBe(200);
+  expect(text).toContain(writer.name);
+  expect(text).not.toContain('of-the-writer-alone');
+});
+
+verifies('operations:catalog', 'without a credential there is none of it', async (mesh) => {
+  for (const path of ['/api/catalog/dump', '/api/catalog/check', '/api/coordinator/dump', '/api/coordinator/check'])
+    expect((await request(mesh.edges[0], path)).status).toBe(401);
+});
+
+verifies('operations:metrics', 'people are not admitted to metrics at the public door', async (mesh) => {
+  await using reader = await makePerson(mesh, 'reader');
+  for (const page of ['mz_usage', 'mz_frontier', 'mz_compute', 'mz_storage']) {
+    expect((await request(mesh.edges[0], `/metrics/${page}`, { headers: reader.basic })).status).toBe(403);
+    const told = await request(mesh.edges[0], `/metrics/${page}`, { headers: bearer(mesh.apiKey) });
+    expect([200, 403]).toContain(told.status);
+    if (told.status === 200) expect(told.text).toMatch(/^# HELP \w+ .+\n# TYPE \w+ gauge\n/);
+  }
+});
+
+const Document = z.object({ openapi: z.literal('3.1.1'), paths: z.record(z.string(), z.record(z.string(), z.unknown())) });
+
+verifies('operations:documents', 'the document is served to people, and every path of it is a route', async (mesh) => {
+  await using reader = await makePerson(mesh, 'reader');
+  const document = await request(mesh.edges[0], '/api/openapi.json', { headers: reader.basic });
+  expect(document.status).toBe(200);
+  const { paths } = Document.parse(JSON.parse(document.text));
+  expect(Object.keys(paths).length).toBeGreaterThan(30);
+  for (const path of Object.keys(paths)) {
+    // With a method that no route has, what is there answers 405 and what is not 404.
+    const { status } = await request(mesh.edges[0], path.replaceAll(/\{\w+\}/g, 'x'), {
+      method: 'PUT',
+      headers: reader.basic,
+    });
+    expect([path, status]).toEqual([path, 405]);
+  }
+  const messages = await request(mesh.edges[0], '/api/schemas/sql-websocket.json', { headers: reader.basic });
+  expect(messages.status).toBe(200);
+  expect((await request(mesh.edges[0], '/api/openapi.json')).status).toBe(401);
+});
