@@ -49,7 +49,7 @@ neonConfig.fetchFunction = async (
 };
 
 /** A connection string for the driver. */
-export function urlFor(sql: RunningSql, person: Person): string {
+function urlFor(sql: RunningSql, person: Person): string {
   assertions.set(person.name, () => sql.headers(person));
   return `postgresql://${encodeURIComponent(person.name)}:secret@${new URL(sql.origin).host}/any`;
 }

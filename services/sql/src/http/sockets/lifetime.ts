@@ -16,10 +16,10 @@ export const CloseCode = {
   unauthorized: 4401,
 } as const;
 
-export const REVOKED = 'the credential was revoked';
-export const EXPIRED = 'the credential has expired';
-export const SESSION_ENDED = 'the session has ended';
-export const MAY_BE_REVOKED = 'a revocation may have been missed';
+const REVOKED = 'the credential was revoked';
+const EXPIRED = 'the credential has expired';
+const SESSION_ENDED = 'the session has ended';
+const MAY_BE_REVOKED = 'a revocation may have been missed';
 export const STOPPING = 'the service is going away';
 
 /** The payload of a ping by which the edge, which passes frames on unread, asks for what {@link LiveSocket.drain} does. */
