@@ -31,7 +31,7 @@ import { openGrammar } from './stores/grammar.libpg.ts';
 import { createHeldSessions } from './stores/held-sessions.pg.ts';
 import { openGuard } from './stores/limits-file.fs.ts';
 import { createNeonRunner } from './stores/neon.pg.ts';
-import { measurePools, measureSockets } from './stores/pool-metrics.ts';
+import { measurePools, measureSockets, measureSubscriptions } from './stores/pool-metrics.ts';
 import { createQueryRunner } from './stores/query-runner.pg.ts';
 import { createReadings } from './stores/readings.pg.ts';
 import { createDescribeRows } from './stores/row-shapes.pg.ts';
@@ -146,6 +146,7 @@ await runService(
       failed: (error) => log.warn({ err: error }, 'an asynchronous statement failed'),
     });
     measurePools(metrics, sessions, runner);
+    measureSubscriptions(metrics, changes.subscriptions);
     const readings = createReadings({ sessions, clock, readingMs: config.statementTimeoutMs });
     const answers = { spoolBytes: config.spoolBytes, spoolFolder: config.spoolDir, spoolSpace };
     const cancelKeys = createCancelKeys();

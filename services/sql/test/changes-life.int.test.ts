@@ -153,6 +153,16 @@ describe('queries that are run again', () => {
     }
   });
 
+  test('where the log cannot be read, as its login may not replicate', async ({ startSql, alice, database }) => {
+    const sql = await startSql({ changes: { hasLog: true, logUrl: database.ownUrl } });
+    const t = await makeTable(database, [alice], 'id int primary key');
+    using reader = await readEvents(sql, alice, { query: `SUBSCRIBE ${t}` });
+    await reader.until(1, 'notice');
+    await database.query(`insert into ${t} values (1)`);
+    await reader.until(1);
+    expect(told(reader.rows())).toEqual([['1', '1']]);
+  });
+
   test('tables without a key, partitions, and what functions read', async ({ live, alice, database }) => {
     const p = await makeTable(database, [alice], 'id int, n int) partition by range (id');
     await database.query(`create table ${p}_1 partition of ${p} for values from (0) to (10)`);
@@ -371,4 +381,19 @@ test('no log is held back in the server, and no slot is left', async ({ startSql
     },
     { timeoutMs: 30_000 },
   );
+});
+
+test('a transaction that stays open keeps nobody from subscribing', async ({ startSql, alice, database }) => {
+  const t = await makeTable(database, [alice], 'id int primary key');
+  const holder = new pg.Client({ connectionString: database.url });
+  await holder.connect();
+  await holder.query(`begin; insert into ${t} values (1)`);
+  // No slot can be made before it ends.
+  const sql = await startSql({ changes: { hasLog: true } });
+  using reader = await readEvents(sql, alice, { query: `SUBSCRIBE ${t}` });
+  await reader.until(1, 'columns');
+  await holder.query('commit');
+  await reader.until(1);
+  expect(told(reader.rows())).toEqual([['1', '1']]);
+  await holder.end();
 });

@@ -128,7 +128,11 @@ export interface SqlSettings {
   readonly limitTable?: LimitTable;
   readonly statementTimeoutMs?: number;
   readonly databaseUrl?: string;
-  readonly changes?: Partial<SubscriptionLimits> & { readonly hasLog?: boolean; readonly replicaId?: string };
+  readonly changes?: Partial<SubscriptionLimits> & {
+    readonly hasLog?: boolean;
+    readonly logUrl?: string;
+    readonly replicaId?: string;
+  };
 }
 
 export const sqlTest = busTest
@@ -343,12 +347,12 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     }),
   );
   const readings = createReadings({ sessions, clock, readingMs: 30_000 });
-  const { hasLog = false, replicaId = 'replica-1', ...changeLimits } = settings.changes ?? {};
+  const { hasLog = false, logUrl = database.url, replicaId = 'replica-1', ...changeLimits } = settings.changes ?? {};
   const changes = createChanges({
     replicaId,
     sessions,
     grammar,
-    changeLog: scope.use(hasLog ? openChangeLog({ databaseUrl: database.url, log }) : noChangeLog),
+    changeLog: scope.use(hasLog ? openChangeLog({ databaseUrl: logUrl, log }) : noChangeLog),
     describeRows: createDescribeRows(types),
     clock,
     wallClock: { now: () => Date.now() },

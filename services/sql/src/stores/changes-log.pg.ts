@@ -53,7 +53,11 @@ interface Header {
 
 /** Of transactions whose changes are not kept; some may not be visible yet, for as long as their commit waits for a standby. */
 const HEADERS_MAX = 10_000;
+/** A slot is made only when transactions that write have ended; nobody waits for those of others for long. */
+const OPENING_MS = 2_000;
 const RETRY_MS = [250, 1_000, 2_000, 5_000] as const;
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms).unref());
 
 /** No log: where none is configured. */
 export const noChangeLog: ChangeLog = {
@@ -71,6 +75,7 @@ class RunningLog implements ChangeLog {
   #headers: Header[] = [];
   #stream: ReplicationStream | undefined;
   #isClosed = false;
+  readonly #closing = new AbortController();
   #failures = 0;
   #timer: NodeJS.Timeout | undefined;
   #hasWarned = false;
@@ -90,7 +95,7 @@ class RunningLog implements ChangeLog {
   }
 
   async follow(follower: Follower): Promise<Following | undefined> {
-    if (this.#stream === undefined) await this.#opening.promise;
+    if (this.#stream === undefined) await Promise.race([this.#opening.promise, pause(OPENING_MS)]);
     // Of a transaction that is being told, the first lines are gone.
     while (this.#xid !== undefined) await (this.#boundary ??= Promise.withResolvers()).promise;
     if (this.#stream === undefined) return undefined;
@@ -105,7 +110,7 @@ class RunningLog implements ChangeLog {
 
   async #open(): Promise<void> {
     try {
-      const stream = await openReplication(this.#options, {
+      const stream = await openReplication(this.#options, this.#closing.signal, {
         line: (lsn, line) => this.#line(lsn, line),
         reached: (lsn) => this.#reached(lsn),
         closed: (error) => this.#closed(error),
@@ -198,6 +203,7 @@ class RunningLog implements ChangeLog {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    this.#closing.abort();
     clearTimeout(this.#timer);
     await this.#stream?.[Symbol.asyncDispose]();
   }

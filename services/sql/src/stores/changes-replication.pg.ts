@@ -35,7 +35,11 @@ export class ReplicationFault extends Error {
   override readonly name = 'ReplicationFault';
 }
 
-export async function openReplication(options: ReplicationOptions, receiver: ReplicationReceiver): Promise<ReplicationStream> {
+export async function openReplication(
+  options: ReplicationOptions,
+  closing: AbortSignal,
+  receiver: ReplicationReceiver,
+): Promise<ReplicationStream> {
   // `replication` is read by the driver and sent as a start-up parameter; its types do not know it.
   const config: pg.ClientConfig & { readonly replication: string } = {
     connectionString: options.databaseUrl,
@@ -47,6 +51,8 @@ export async function openReplication(options: ReplicationOptions, receiver: Rep
   };
   const client = new pg.Client(config);
   client.on('error', () => {});
+  const giveUp = (): void => void client.connection.stream.destroy();
+  closing.addEventListener('abort', giveUp);
   try {
     await client.connect();
     const { rows } = await client.query<{ server_encoding: string }>('SHOW server_encoding');
@@ -60,6 +66,8 @@ export async function openReplication(options: ReplicationOptions, receiver: Rep
   } catch (error) {
     client.connection.stream.destroy();
     throw error;
+  } finally {
+    closing.removeEventListener('abort', giveUp);
   }
 }
 

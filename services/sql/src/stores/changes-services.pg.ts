@@ -3,12 +3,12 @@ import type { ChannelFeeds } from '../domain/channels.ts';
 import type { Census } from '../domain/inspections.ts';
 import type { Subscriptions } from '../domain/subscribe.ts';
 import { createChannelFeeds } from './changes-channels.pg.ts';
-import type { SubscriptionsOptions } from './changes.pg.ts';
+import type { LiveSubscriptions, SubscriptionsOptions } from './changes.pg.ts';
 import { createSubscriptions } from './changes.pg.ts';
 import type { Connection } from './connection.pg.ts';
 
 export interface Changes extends AsyncDisposable {
-  readonly subscriptions: Subscriptions<Connection> & { readonly census: Census };
+  readonly subscriptions: Subscriptions<Connection> & Pick<LiveSubscriptions, 'counts'> & { readonly census: Census };
   readonly channels: ChannelFeeds;
   /** Ends those of a principal; with a token, only those that came with that token. */
   revoke(principalId: string, tokenId: string | undefined): void;

@@ -28,6 +28,31 @@ export function measurePools(
   });
 }
 
+export function measureSubscriptions(
+  metrics: Registry,
+  subscriptions: { counts(): { readonly open: number; readonly kept: number; readonly bytes: number } },
+): void {
+  new Gauge({
+    name: 'postern_sql_subscriptions',
+    help: 'Subscriptions, by state; kept are those that nobody listens to and that can be continued',
+    labelNames: ['state'],
+    registers: [metrics],
+    collect() {
+      const { open, kept } = subscriptions.counts();
+      this.set({ state: 'open' }, open);
+      this.set({ state: 'kept' }, kept);
+    },
+  });
+  new Gauge({
+    name: 'postern_sql_subscription_bytes',
+    help: 'Bytes that subscriptions hold, of rows they have shown and of changes that wait',
+    registers: [metrics],
+    collect() {
+      this.set(subscriptions.counts().bytes);
+    },
+  });
+}
+
 export function measureSockets(metrics: Registry, sockets: { count(): number }): void {
   new Gauge({
     name: 'postern_sql_sockets',
