@@ -136,7 +136,7 @@ const int32 = (value: number): Buffer => {
 };
 
 /** A message of the wire protocol; without a type it is one of those that come first. */
-export function wireMessage(type: string, ...parts: readonly (string | Buffer)[]): Buffer {
+function wireMessage(type: string, ...parts: readonly (string | Buffer)[]): Buffer {
   const body = Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(`${part}\0`) : part)));
   return Buffer.concat([Buffer.from(type), int32(body.length + 4), body]);
 }
