@@ -95,6 +95,41 @@ describe('one query', () => {
     expect((await post(sql, alice, { query: 'table neon_stacked' })).status).toBe(200);
   });
 
+  test('a hundred ways to stack statements change nothing, in a read-only batch neither (imm-070)', async ({
+    sql,
+    alice,
+    database,
+  }) => {
+    await post(sql, alice, { query: 'create table if not exists neon_corpus as select 1 as a' });
+    const heads = ['select 1', 'COMMIT', 'ROLLBACK', 'end', 'select $$;$$'];
+    const separators = [';', ';;', ' ; -- x\n', ';/* ; */'];
+    const tails = [
+      'drop table neon_corpus',
+      'truncate neon_corpus',
+      'insert into neon_corpus values (2)',
+      "select set_config('transaction_read_only', 'off', false); delete from neon_corpus",
+      "copy neon_corpus from program 'echo 3'",
+    ];
+    const corpus = heads.flatMap((head) => separators.flatMap((separator) => tails.map((tail) => `${head}${separator}${tail}`)));
+    expect(corpus.length).toBe(100);
+    const written = async () =>
+      (
+        await database.query(
+          `select (select md5(string_agg(relname, ',' order by oid)) from pg_class where relnamespace = 'public'::regnamespace) as all,
+            (select string_agg(a::text, ',') from neon_corpus) as rows`,
+        )
+      ).rows;
+    const before = await written();
+    for (const query of corpus) {
+      const alone = await post(sql, alice, { query });
+      const second = query.slice(query.indexOf(';') + 1);
+      const batch = { queries: [{ query: query.split(';', 1)[0] ?? '' }, { query: second }] };
+      const readOnly = await post(sql, alice, batch, { headers: { 'neon-batch-read-only': 'true' } });
+      expect([query, alone.status, readOnly.status]).toEqual([query, 400, 400]);
+    }
+    expect(await written()).toEqual(before);
+  });
+
   test.for(['copy pg_class to stdout', 'COPY (select 1) to stdout', '/* a /* b */ */ ; -- c\n copy neon_x from stdin'])(
     '%s is refused, and the session goes on',
     async (query, { sql, alice }) => {
@@ -457,7 +492,8 @@ describe('errors', () => {
       { queries: [{ query: 'set client_encoding to latin1' }, { query: "select 'é'" }] },
     ]) {
       const { status, json } = await post(sql, alice, body);
-      expect([status, json]).toMatchObject([400, { message: expect.stringContaining('client_encoding') as string }]);
+      const message: unknown = expect.stringContaining('client_encoding');
+      expect([status, json]).toMatchObject([400, { message, detail: 'Statements may have been completed.' }]);
     }
     expect(resultOf((await post(sql, alice, { query: "select 'é' as e" })).json).rows).toEqual([{ e: 'é' }]);
   });

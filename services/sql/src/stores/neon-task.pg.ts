@@ -50,6 +50,8 @@ const CUT_BYTES = 65_536;
 /** What the server says when it was asked to cancel a statement, and when to end a session. */
 const ENDED_BY_US: ReadonlySet<string | undefined> = new Set(['57014', '57P01']);
 
+/** The server tells of an encoding when all is done. */
+const DONE = 'Statements may have been completed.';
 const KEPT = 'The statement had ended before it could be canceled; its effects are kept.';
 
 export class NeonTask implements Exchange {
@@ -188,7 +190,7 @@ export class NeonTask implements Exchange {
     else if (this.#stop !== undefined && this.#request.batch !== undefined && !this.#isCommitting) this.refuse(this.#stop);
     else if (this.#isDiscarding && this.#stop !== undefined) this.refuse({ ...this.#stop, detail: KEPT });
     else if (this.#encoding !== undefined && !isUtf8Name(this.#encoding))
-      this.refuse(toNeonError(unsupported(`SET client_encoding TO ${this.#encoding}`)));
+      this.refuse({ ...toNeonError(unsupported(`SET client_encoding TO ${this.#encoding}`)), detail: DONE });
     const ended = this.#ended;
     this.#ended = undefined;
     ended?.();
@@ -400,7 +402,7 @@ export class NeonTask implements Exchange {
         const answer = createAnswer({ held, heldFrom: this.#out.takenBytes, insertions: [], spool: this.#spool });
         return { kind: 'answered', answer };
       }
-      this.#error = toNeonError({ ...invalidText('in the result'), detail: 'Statements may have been completed.' });
+      this.#error = toNeonError({ ...invalidText('in the result'), detail: DONE });
     }
     await this.dispose();
     return { kind: this.#isTooLarge ? 'tooLarge' : 'failed', error: this.#error };
