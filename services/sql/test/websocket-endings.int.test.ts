@@ -166,7 +166,7 @@ describe('nothing is left running', () => {
     await untilGone(database, socket);
   });
 
-  /** Nothing is read from a socket whose requests fill the queue; that its client is gone shows when it is sent something. */
+  /** Nothing is read from a socket whose requests fill the queue; that its client is gone is seen all the same. */
   test('when the client is cut off while its requests wait', async ({ sql, alice, database }) => {
     const socket = await openSocket(sql, alice);
     socket.send(SLEEP);

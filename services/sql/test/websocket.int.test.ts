@@ -328,11 +328,13 @@ describe('transactions', () => {
 
   test('hide types that only they can see', async ({ sql, alice }) => {
     await using socket = await openSocket(sql, alice);
+    await socket.ask({ query: 'create type shape_of_two as (a int)' });
     await socket.ask({ query: 'begin' });
-    await socket.ask({ query: 'create type pg_temp.pair as (a int, b text)' });
-    expect(last(await socket.ask({ query: "select row(1,'x')::pg_temp.pair" }), 'Row')).toEqual(['(1,x)']);
+    await socket.ask({ query: 'alter type shape_of_two add attribute b text' });
+    const value = { query: "select row(1,'x')::shape_of_two" };
+    expect(last(await socket.ask(value), 'Row')).toEqual(['(1,x)']);
     await socket.ask({ query: 'commit' });
-    expect(last(await socket.ask({ query: "select row(1,'x')::pg_temp.pair" }), 'Row')).toEqual([{ a: '1', b: 'x' }]);
+    expect(last(await socket.ask(value), 'Row')).toEqual([{ a: '1', b: 'x' }]);
   });
 
   test('that are left idle too long are told of in answer to the next request', async ({ sql, alice, database }) => {
@@ -430,6 +432,25 @@ describe('a session', () => {
     expect(answer.filter((line) => line.startsWith('Error'))).toHaveLength(1);
   });
 
+  /** A part of the row has been sent as the beginning of a message: there is no end of it that would be true. */
+  test('is closed if a large row turns out to be no text', async ({ sql, alice }) => {
+    const latin = (value: string): string => `select set_config('client_encoding','LATIN1',true); select ${value} as a`;
+    await using socket = await openSocket(sql, alice);
+    const early = shortly(await socket.ask({ query: latin("repeat('ü', 3000000)") }));
+    expect(early.slice(-2)).toEqual(['Error 22021', OK]);
+    expect(early.filter((line) => line.startsWith('Row '))).toEqual(['Row ["LATIN1"]']);
+    socket.send({ query: latin("repeat('x', 3000000) || 'ü'") });
+    expect(await socket.closed).toMatchObject({ code: 1011, reason: 'a row that was begun cannot be finished' });
+  });
+
+  test('sends a large row of long characters whole, in whatever pieces', async ({ sql, alice }) => {
+    await using socket = await openSocket(sql, alice);
+    for (const length of [120, 126, 20_000, 65_500, 65_536, 400_000, 3_000_000]) {
+      const [row] = last(await socket.ask({ query: `select repeat('€', ${length}) as a, ${length} as b` }), 'Row') as [string];
+      expect(row === '€'.repeat(length), `${length} characters`).toBe(true);
+    }
+  });
+
   /** Users of one pool must not become one another. */
   test("is the caller's own login, whatever is tried (imm-073)", async ({ sql, alice, bob }) => {
     await using socket = await openSocket(sql, alice);
@@ -488,4 +509,20 @@ describe('a session', () => {
       OK,
     ]);
   });
+});
+
+test('the cost guard holds on a socket as it does over HTTP, and what it refuses fails the transaction', async ({
+  startSql,
+  alice,
+}) => {
+  const sql = await startSql({
+    limitTable: { roles: new Map([['*', { estimatedCostMax: 500, rowsMax: 10 }]]), groups: new Map(), keys: new Map() },
+  });
+  await using socket = await openSocket(sql, alice);
+  const heavy = { query: 'select 1 from generate_series(1, 100000) a, generate_series(1, 100000) b' };
+  await socket.ask({ query: 'begin' });
+  expect(shortly(await socket.ask(heavy))).toEqual(['Starting ff', 'Error 54000', 'Ready E']);
+  expect(shortly(await socket.ask({ query: 'rollback' })).at(-1)).toBe(OK);
+  expect(shortly(await socket.ask({ query: 'select a from generate_series(1, 11) a' })).slice(-2)).toEqual(['Error 53200', OK]);
+  expect(shortly(await socket.ask({ query: 'select 1 as a' }))).toContain('Row ["1"]');
 });
