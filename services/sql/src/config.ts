@@ -6,6 +6,8 @@ import { z } from 'zod';
 
 import { readMetricPages } from './stores/metrics-file.fs.ts';
 
+/** A timer that is set for longer goes off at once. */
+const TIMER_MAX_MS = 2_147_483_647;
 const count = z.coerce.number().int().positive();
 
 export const settings = {
@@ -83,13 +85,13 @@ export const settings = {
   ),
   streamTimeMs: setting(
     'SQL_STREAM_TIMEOUT_MS',
-    count.default(3_600_000),
+    count.max(TIMER_MAX_MS).default(3_600_000),
     'Longest time of an answer in NDJSON or CSV, which lasts as long as its reader takes',
   ),
   statementTimeMs: setting(
     'SQL_STATEMENT_JOB_TIMEOUT_MS',
-    count.default(3_600_000),
-    'Longest time of an asynchronous statement, whatever its session sets',
+    count.max(TIMER_MAX_MS).default(3_600_000),
+    'Longest time of an asynchronous statement, whatever its session sets; also the statement_timeout that it begins with',
   ),
   statementKeptSeconds: setting(
     'SQL_STATEMENT_KEPT_SECONDS',

@@ -262,6 +262,15 @@ test('it expires some time after its end, and has a longest time', async ({ star
   expect(JSON.parse((await call(sql, alice, '')).text)).toEqual({ statements: [] });
 });
 
+/** The session's own would end it after minutes. */
+test('it has the time of asynchronous statements, and not that of requests', async ({ startSql, person }) => {
+  const sql = await startSql({ statementTimeoutMs: 100, limits: { requestMs: 100 }, desk: { runMs: 50_000 } });
+  const alice = await person('patient');
+  const { id, status } = await run(sql, alice, { query: 'show statement_timeout; select 1 from pg_sleep(0.4)' });
+  expect(status).toBe('succeeded');
+  expect(outcomes((await pageOf(sql, alice, id)).results)).toEqual([[['50s']], [['1']]]);
+});
+
 test('there are only so many, and so many bytes; room comes back when they are forgotten', async ({
   startSql,
   person,

@@ -229,15 +229,17 @@ class RunningRequest {
       return undefined;
     }
     const { sessions } = this.#options;
-    const { caller, isKept = false } = this.#asked;
+    const { caller, isKept = false, limitMs = this.#options.limits.requestMs } = this.#asked;
     const giveUp = this.#abandoned.promise;
-    const session = await (isKept ? sessions.hold(caller, giveUp) : sessions.open(caller, giveUp));
+    const session = await (isKept
+      ? sessions.hold(caller, giveUp, new Map([['statement_timeout', String(limitMs)]]))
+      : sessions.open(caller, giveUp));
     if (session.kind === 'refused') {
       if (this.#isAbandoned) return { kind: 'abandoned' };
       return { kind: 'sessionRefused', error: session.error, isDenied: session.isDenied };
     }
     const { connection, giveBack } = session.lease;
-    const deadline = setTimeout(() => this.stop(timeoutError), this.#asked.limitMs ?? this.#options.limits.requestMs);
+    const deadline = setTimeout(() => this.stop(timeoutError), limitMs);
     try {
       stream.begin(connection);
       if (this.#isAbandoned) stream.abandon();
