@@ -129,7 +129,7 @@ export const requirements = [
   },
   {
     id: 'operations:metrics',
-    behaviour: 'Metrics that are defined by SQL are there for those whom the listener admits to metrics, and for nobody else',
+    behaviour: 'Metrics that are defined by SQL are told to nobody whom the listener does not admit to metrics',
     source: 'services/sql/README.md',
   },
   {

@@ -42,10 +42,9 @@ verifies('operations:catalog', 'without a credential there is none of it', async
 verifies('operations:metrics', 'people are not admitted to metrics at the public door', async (mesh) => {
   await using reader = await makePerson(mesh, 'reader');
   for (const page of ['mz_usage', 'mz_frontier', 'mz_compute', 'mz_storage']) {
-    expect((await request(mesh.edges[0], `/metrics/${page}`, { headers: reader.basic })).status).toBe(403);
+    expect((await request(mesh.edges[0], `/metrics/${page}`, { headers: reader.basic })).status).toBe(401);
     const told = await request(mesh.edges[0], `/metrics/${page}`, { headers: bearer(mesh.apiKey) });
-    expect([200, 403]).toContain(told.status);
-    if (told.status === 200) expect(told.text).toMatch(/^# HELP \w+ .+\n# TYPE \w+ gauge\n/);
+    expect(told.status).toBe(401);
   }
 });
 

@@ -89,7 +89,7 @@ export const shippedMetrics: MetricPages = {
     },
     {
       name: 'mz_replica_write_frontiers',
-      help: 'Position up to which a standby has replayed the write-ahead log, in bytes',
+      help: 'Position up to which who receives the write-ahead log has taken it, in bytes',
       query: `select application_name as replica, client_addr::text as address, max(replay_lsn - '0/0')::text as value
                 from pg_catalog.pg_stat_replication group by 1, 2`,
     },
@@ -121,7 +121,7 @@ export const shippedMetrics: MetricPages = {
     {
       name: 'postern_pg_connections',
       help: 'Sessions, by database and state; those whose state the reader may not see have an empty one',
-      query: `select datname as database, state as state, count(*) as value from pg_catalog.pg_stat_activity where backend_type = 'client backend' or backend_type is null group by 1, 2`,
+      query: `select datname as database, state as state, count(*) as value from pg_catalog.pg_stat_activity where backend_type = 'client backend' or (backend_type is null and datname is not null) group by 1, 2`,
     },
     {
       name: 'postern_pg_connections_max',
