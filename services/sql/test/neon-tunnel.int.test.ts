@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { describe, expect } from 'vitest';
 import { WebSocket } from 'ws';
 
-import { errorOf, overTcp, plain } from './neon-test.ts';
+import { errorOf, overTcp, plain, post } from './neon-test.ts';
 import type { Person, PersonDatabase, RunningSql } from './sql-test.ts';
 import { sqlTest as test } from './sql-test.ts';
 
@@ -468,6 +468,15 @@ describe('who a client may be', () => {
     auth.denied.add(eve.name);
     const { error } = await attempt(sql, eve, { user: eve.name });
     expect(error).toMatchObject({ S: 'FATAL', C: '28000' });
+  });
+
+  test('a database that is away is told of, here and over HTTP', async ({ startSql, alice }) => {
+    const away = await startSql({ databaseUrl: 'postgres://nobody@127.0.0.1:1/away' });
+    using socket = await raw(away, alice);
+    socket.send(startup({ user: alice.name }));
+    expect(await socket.closing).toMatchObject({ code: 1011 });
+    expect(errorFields(await socket.until('E'))).toMatchObject({ S: 'FATAL', C: '57P03' });
+    expect((await post(away, alice, { query: 'select 1' })).status).toBe(503);
   });
 
   test('who has a limit that cannot be kept here is told which', async ({ startSql, alice, bob }) => {

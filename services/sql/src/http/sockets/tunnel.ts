@@ -108,7 +108,8 @@ export class Tunnel implements LiveSocket, WireListener {
     } catch (error) {
       if (!isFailure(error)) this.#log.error({ err: error }, 'tunnel failed');
       else if (error.cause !== undefined) this.#log.warn({ err: error.cause, code: error.code }, 'tunnel refused');
-      this.#refuse(isFailure(error, 'LOGIN_DENIED') ? deniedError : awayError);
+      if (isFailure(error, 'LOGIN_DENIED')) this.#refuse(deniedError);
+      else this.#refuse(awayError, CloseCode.internalError);
     }
   }
 
@@ -129,10 +130,10 @@ export class Tunnel implements LiveSocket, WireListener {
     return { kind: 'admitted', settings };
   }
 
-  #refuse(error: WireError): void {
+  #refuse(error: WireError, code: number = CloseCode.policyViolation): void {
     if (this.#isEnded) return;
     this.#send(fatal(error));
-    this.#close(CloseCode.policyViolation, error.message);
+    this.#close(code, error.message);
   }
 
   #forward(bytes: Buffer, session: WireSession): void {
