@@ -49,7 +49,8 @@ const MADE = `
   alter table shop.orders enable row level security;
   create policy own on shop.orders for select to public using (customer = 1);
   comment on table shop.customers is 'who buys: "quoted", \\ and é';
-  grant select on shop.customers to public`;
+  grant select on shop.customers to public;
+  grant usage on schema shop to public`;
 
 test('the dump has what pg_dump -s would tell of, in the words of the server', async ({ database, sql, auth, alice }) => {
   await database.query(MADE);
