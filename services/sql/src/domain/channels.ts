@@ -34,7 +34,7 @@ export interface ChannelFeeds {
 }
 
 /** Of one feed. */
-export const CHANNELS_MAX = 16;
+const CHANNELS_MAX = 16;
 /** Bytes of a name in PostgreSQL; it would cut longer ones without a word. */
 const NAME_BYTES_MAX = 63;
 

@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import pg from 'pg';
 
+import { reusingSocket } from './connection.pg.ts';
 import { MessageType, readError } from './messages.pg.ts';
 import { MessageReader, simpleQuery, Wire } from './wire.pg.ts';
 
@@ -31,7 +32,7 @@ const SETTINGS =
   '-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=1 -c bytea_output=hex ' +
   '-c search_path=pg_catalog -c statement_timeout=0 -c idle_session_timeout=0';
 
-export class ReplicationFault extends Error {
+class ReplicationFault extends Error {
   override readonly name = 'ReplicationFault';
 }
 
@@ -41,7 +42,10 @@ export async function openReplication(
   receiver: ReplicationReceiver,
 ): Promise<ReplicationStream> {
   // `replication` is read by the driver and sent as a start-up parameter; its types do not know it.
+  const ssl: unknown = new pg.Client({ connectionString: options.databaseUrl }).ssl;
+  const reusing = ssl === undefined || ssl === false ? reusingSocket() : undefined;
   const config: pg.ClientConfig & { readonly replication: string } = {
+    ...(reusing !== undefined && { stream: () => reusing.socket }),
     connectionString: options.databaseUrl,
     application_name: 'postern-changes',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -62,6 +66,7 @@ export async function openReplication(
     await client.query(`CREATE_REPLICATION_SLOT ${slot} TEMPORARY LOGICAL test_decoding NOEXPORT_SNAPSHOT`);
     const { stream } = client.connection;
     stream.removeAllListeners('data');
+    reusing?.handOver();
     return new Walsender(stream, slot, receiver);
   } catch (error) {
     client.connection.stream.destroy();

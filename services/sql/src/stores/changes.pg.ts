@@ -64,7 +64,7 @@ const maybeRevoked: SqlError = {
 const expired: SqlError = { message: 'the subscription was ended because the credential has expired', code: '57014' };
 const draining: SqlError = { message: 'the subscription was ended because the service is stopping', code: '57P01' };
 /** The same for a token of somebody else's as for one that never was. */
-export const cannotContinue: SqlError = {
+const cannotContinue: SqlError = {
   message: 'the subscription cannot be continued from this token',
   code: '55000',
   hint: startAgain,
@@ -283,7 +283,7 @@ const faultOf = (error: unknown): string => {
 };
 
 /** One who listens to a subscription, for as long as they do. */
-export class Attendance {
+class Attendance {
   readonly request: SubscribeRequest<Connection>;
   readonly sink: SubscriptionSink;
   readonly since = performance.now();

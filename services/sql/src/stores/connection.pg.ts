@@ -109,7 +109,7 @@ function personUrl({ databaseUrl, role, password }: ConnectOptions): string {
  * A socket that reads into one buffer again and again. A new buffer for each read is garbage that is collected late:
  * a large result would show in memory as a multiple of itself.
  */
-function reusingSocket(): { readonly socket: net.Socket; handOver(): void } {
+export function reusingSocket(): { readonly socket: net.Socket; handOver(): void } {
   let isHandedOver = false;
   const socket = new net.Socket({
     onread: {
