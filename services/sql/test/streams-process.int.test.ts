@@ -75,7 +75,8 @@ test.runIf(process.platform === 'linux')(
       headers: await sql.headers(alice),
     });
     let bytes = 0;
-    for await (const piece of page.body ?? []) bytes += piece.length;
+    const pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array> = page.body ?? [];
+    for await (const piece of pieces) bytes += piece.length;
     expect(bytes).toBeGreaterThan(57 * MIB);
     expect((await residentBytes(child.pid, 'VmHWM')) - idle).toBeLessThan(64 * MIB);
   },

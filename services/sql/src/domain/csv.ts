@@ -34,7 +34,7 @@ const pieces = (out: Output): Pieces => ({
   end: () => out.byte(QUOTE),
 });
 
-export const csvValue: Encoder = {
+const csvValue: Encoder = {
   value(out, bytes, from, to) {
     let at = from;
     while (at < to && SPECIAL[bytes[at] ?? 0] === 0) at += 1;

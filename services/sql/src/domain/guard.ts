@@ -31,7 +31,7 @@ export interface LimitTable {
   readonly keys: ReadonlyMap<string, Limits>;
 }
 
-export const NO_LIMITS: LimitTable = { roles: new Map(), groups: new Map(), keys: new Map() };
+const NO_LIMITS: LimitTable = { roles: new Map(), groups: new Map(), keys: new Map() };
 
 /** The strictest of the limits of one name that hold for a caller. */
 export interface Bound {
@@ -146,7 +146,7 @@ const named = ({ name, of }: Bound): string => `the limit ${name} of ${of}`;
 const TOO_MUCH = '54000';
 
 /** 53400 (configuration_limit_exceeded): it may be asked again when others have ended. */
-export const tooManyAtOnce = (bound: Bound): SqlError => ({
+const tooManyAtOnce = (bound: Bound): SqlError => ({
   message: `${named(bound)} is reached: ${bound.value} statements at a time`,
   code: '53400',
   hint: 'Wait for a statement to end, or cancel one.',

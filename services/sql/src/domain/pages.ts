@@ -19,7 +19,7 @@ const PAGE_BYTES = 1_048_576;
 
 export const FIRST_PLACE: PagePlace = { entry: 0, row: 0 };
 
-export const placeToken = ({ entry, row }: PagePlace): string => `${entry}-${row}`;
+const placeToken = ({ entry, row }: PagePlace): string => `${entry}-${row}`;
 
 /** Undefined if it is no place of this answer. */
 export function readPlace(token: string, entries: readonly EntryMark[]): PagePlace | undefined {
