@@ -264,6 +264,10 @@ test('a limit of rows, bytes or time ends the lines with its error', async ({ st
   expect((await lines(sql, alice, { query: 'select pg_sleep(60)' })).at(-1)).toEqual({
     error: expect.objectContaining({ code: '57014' }) as unknown,
   });
+  // Nothing has been sent of either yet.
+  const tooLarge = await get(sql, alice, CSV, { query: "select repeat('x', 2000000)" });
+  expect([tooLarge.status, JSON.parse(tooLarge.text)]).toEqual([400, expect.objectContaining({ code: '53200' })]);
+  expect((await get(sql, alice, CSV, { query: 'select pg_sleep(60)' })).status).toBe(400);
   const timed = await startSql({ streamMs: 300 });
   expect((await lines(timed, alice, { query: 'set statement_timeout = 0; select pg_sleep(60)' })).at(-1)).toEqual({
     error: expect.objectContaining({ code: '57014' }) as unknown,

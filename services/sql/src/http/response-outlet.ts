@@ -85,5 +85,6 @@ export function createResponseOutlet({ response, contentType, stallMs = STALL_MS
   };
 }
 
-/** SQLSTATE classes in which the statement is not to blame. */
-const isOurFault = ({ code }: SqlError): boolean => ['08', '53', '58', 'XX'].includes(code.slice(0, 2)) || code.startsWith('57P');
+/** Classes of SQLSTATE in which the statement is not to blame; a result that is too large (53200) is its own. */
+const isOurFault = ({ code }: SqlError): boolean =>
+  (['08', '53', '58', 'XX'].includes(code.slice(0, 2)) && code !== '53200') || code.startsWith('57P');
