@@ -1,7 +1,7 @@
 /** Real answers of the running service, held against what is published of them. */
 import { PRINCIPAL_HEADER } from '@postern/contracts/common';
 import { expect } from 'vitest';
-import { z } from 'zod';
+import type { z } from 'zod';
 
 import {
   CatalogDump,
