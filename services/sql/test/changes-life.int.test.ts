@@ -71,6 +71,22 @@ describe('continued by a token', () => {
     expect(told(first.rows())).toEqual([['1', '1']]);
   });
 
+  test('not by who may not read it any more', async ({ live, alice, database }) => {
+    const t = await makeTable(database, [alice], 'id int primary key');
+    await database.query(`insert into ${t} values (1), (2)`);
+    for (const query of [`SUBSCRIBE ${t}`, `SUBSCRIBE (SELECT id FROM ${t} ORDER BY id -- all\n)`]) {
+      await database.query(`grant select on ${t} to ${pg.escapeIdentifier(alice.name)}`);
+      let id: string | undefined;
+      {
+        using reader = await readEvents(live, alice, { query });
+        id = (await reader.until(2))[0]?.id;
+      }
+      await database.query(`revoke select on ${t} from ${pg.escapeIdentifier(alice.name)}`);
+      using again = await readEvents(live, alice, { query, lastEventId: id });
+      expect([again.status, again.body]).toMatchObject([400, { code: '42501' }]);
+    }
+  });
+
   test("somebody else's token is as good as none, and so is one of another statement or replica", async ({
     live,
     other,

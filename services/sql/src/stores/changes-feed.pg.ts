@@ -144,13 +144,21 @@ export class Feed {
     try {
       this.#cursor = from;
       if (!this.#isStarted) await this.#start(attendance, asking);
-      else this.#showColumns(attendance);
+      else {
+        await this.#checkRights(asking);
+        this.#showColumns(attendance);
+      }
       await this.#listen(attendance);
       await this.#run(attendance, asking);
     } finally {
       this.#attendance = undefined;
       this.#isHeld = false;
     }
+  }
+
+  /** Before anything is told again: what was theirs to see may not be any more. */
+  async #checkRights(asking: Asking): Promise<void> {
+    await asking.ask(['BEGIN READ ONLY'], [`SELECT FROM (${this.#request.statement.query}\n) AS q LIMIT 0`], ['ROLLBACK']);
   }
 
   /** A channel that is named, or the usual one where the log tells nothing. */
