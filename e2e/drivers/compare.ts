@@ -57,10 +57,10 @@ export async function readsTypesAsOverTcp(mesh: Mesh, pair: Pair): Promise<void>
   let read = 0;
   for (const type of types.filter(({ name }) => !WITHOUT_VALUES.includes(name))) {
     for (const { what, text, values } of questionsAbout(type)) {
-      let [expected, got] = [await answer(direct, text, values), await answer(through, text, values)];
+      let [expected, got] = await Promise.all([answer(direct, text, values), answer(through, text, values)]);
       if ('mistake' in got && pair.knowsNot?.(got.mistake) === true) {
         const asText = `select (q.*)::text as q from (${text}) q`;
-        [expected, got] = [await answer(direct, asText, values), await answer(through, asText, values)];
+        [expected, got] = await Promise.all([answer(direct, asText, values), answer(through, asText, values)]);
       }
       expect(got, `${what} of ${type.name}`).toEqual(expected);
       if ('value' in got) read += 1;

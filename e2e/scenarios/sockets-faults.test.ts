@@ -14,14 +14,21 @@ const BACK = { timeoutMs: 55_000, intervalMs: 100 };
 const CLEAN = [1001, 1011, 1012, 1013];
 const WRITERS = 6;
 
-async function eachInTurn(mesh: Mesh, service: ServiceName, stop: (replica: Replica) => Promise<void>): Promise<void> {
-  for (const replica of await mesh.replicas(service)) {
-    await stop(replica);
-    await eventually(async () => {
-      const now = (await mesh.replicas(service)).find(({ name }) => name === replica.name);
-      expect(now !== undefined && now.process !== replica.process && now.ready).toBe(true);
-    }, BACK);
-  }
+/** Stops replicas, all at once, and waits until each is back. */
+async function stopAndWait(
+  mesh: Mesh,
+  service: ServiceName,
+  replicas: readonly Replica[],
+  stop: (replica: Replica) => Promise<void>,
+): Promise<void> {
+  await Promise.all(replicas.map(stop));
+  await eventually(async () => {
+    const now = await mesh.replicas(service);
+    for (const { name, process: old } of replicas) {
+      const again = now.find((replica) => replica.name === name);
+      expect(again !== undefined && again.process !== old && again.ready).toBe(true);
+    }
+  }, BACK);
 }
 
 interface Written {
@@ -84,13 +91,18 @@ for (const [what, stop] of Object.entries(stops)) {
     async (mesh) => {
       await using person = await makePerson(mesh, 'writer');
       await valueOf(mesh.edges[0], person.basic, 'create table written (number int)');
+      const ends: Ended[] = [];
       const wires: Socket[] = [];
       for (const origin of mesh.edges) {
         for (let index = 0; index < 2; index += 1) wires.push(await openWire(origin, person.name, person.password));
       }
-      const { told, closes, again } = await writeWhile(mesh, person, () => eachInTurn(mesh, 'sql', stop(mesh)));
-      const ends = [...closes, ...(await Promise.all(wires.map((wire) => wire.ended)))];
-      expect(ends.filter(({ code }) => !CLEAN.includes(code))).toEqual([]);
+      for (const wire of wires) void wire.ended.then((ended) => ends.push(ended));
+      const [victim] = await mesh.replicas('sql');
+      const { told, closes, again } = await writeWhile(mesh, person, () =>
+        stopAndWait(mesh, 'sql', victim === undefined ? [] : [victim], stop(mesh)),
+      );
+      expect([...ends, ...closes].filter(({ code }) => !CLEAN.includes(code))).toEqual([]);
+      for (const wire of wires) await wire[Symbol.asyncDispose]();
       expect(closes.length).toBeGreaterThan(0);
       expect(again).toBeGreaterThan(0);
       const rows = await query<{ number: number }>(mesh, `select number from ${person.name}.written`);
@@ -120,7 +132,7 @@ verifies(
       socket.send({ query: 'select pg_sleep(1)' });
       socket.send({ query: 'select 1' });
     }
-    await eachInTurn(mesh, 'edge', (replica) => mesh.terminate(replica));
+    await stopAndWait(mesh, 'edge', await mesh.replicas('edge'), (replica) => mesh.terminate(replica));
     const codes = (await Promise.all([...sockets, ...busy].map((socket) => socket.ended))).map(({ code }) => code);
     expect(new Set(codes)).toEqual(new Set([1001]));
     for (const socket of busy) expect(socket.messages.map(({ type }) => type)).toContain('Row');
