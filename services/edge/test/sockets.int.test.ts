@@ -137,6 +137,15 @@ test('a live cookie of this origin speaks for a message without credentials, and
   await eventually(async () => expect(await refusedWith(world, 'password', PATH, { headers: own })).toBe(401));
 });
 
+test('a socket ends with the session that opened it, also if nobody says that the session is over', async ({ world }) => {
+  const session = world.stub.openSession('bob');
+  await using socket = await talk(world, 'password', PATH, { headers: cookie(session.token) });
+  socket.ws.send('{}');
+  await socket.next();
+  world.stub.sessions.delete(session.token);
+  expect(await socket.closed).toMatchObject({ code: 4401 });
+});
+
 test('an Authorization header on the upgrade says nothing', async ({ world }) => {
   expect(await greeted(world, 'password', {}, basic('alice', PASSWORD))).toEqual(UNAUTHORIZED);
   expect(await greeted(world, 'none', {}, basic('alice', PASSWORD))).toEqual(UNAUTHORIZED);
@@ -669,4 +678,13 @@ test('no line shows what the first message said', async ({ world }) => {
   for (const secret of [PASSWORD, 'guess-word', 'half-word', 'hush', ALICE_KEY]) expect(text).not.toContain(secret);
   expect(text).not.toMatch(/eyJ[\w-]+\./);
   expect(world.lines.filter(({ level }) => Number(level) >= 50)).toEqual([]);
+});
+
+/** imm-126 */
+test('who has not said a name has frames to say it in that are counted', async ({ world }) => {
+  using endless = await openRaw(world, 'password', PATH, clientFrame(OPCODE.text, Buffer.alloc(0), MASK, false));
+  const empty = clientFrame(OPCODE.continuation, Buffer.alloc(0), MASK, false);
+  endless.socket.write(Buffer.concat(Array.from({ length: 2_000 }, () => empty)));
+  await endless.ended;
+  expect(endless.received().subarray(-33).toString('latin1')).toContain('the message has too many frames');
 });

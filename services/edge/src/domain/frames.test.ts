@@ -186,3 +186,14 @@ test('the ends of frames are found in any pieces', () => {
     { numRuns: 40 },
   );
 });
+
+test('a message of endless frames, empty ones among them, is too much at some point (imm-126)', () => {
+  const mask = Buffer.from([1, 2, 3, 4]);
+  const begin = clientFrame(OPCODE.text, Buffer.alloc(0), mask, false);
+  const empty = clientFrame(OPCODE.continuation, Buffer.alloc(0), mask, false);
+  const endless = readAll(Buffer.concat([begin, ...Array.from({ length: 2_000 }, () => empty)]), [6]);
+  expect(endless.at(-1)).toEqual({ kind: 'fault', code: 1_009, reason: 'the message has too many frames' });
+  const end = clientFrame(OPCODE.continuation, Buffer.from('x'), mask, true);
+  const whole = Buffer.concat([begin, ...Array.from({ length: 900 }, () => empty), end]);
+  expect(readAll(Buffer.concat([whole, whole, whole]), [64]).filter(({ kind }) => kind === 'fault')).toEqual([]);
+});

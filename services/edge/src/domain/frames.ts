@@ -47,6 +47,8 @@ interface Current {
 
 const isControl = (opcode: number): boolean => opcode >= OPCODE.close;
 const CONTROL_BYTES_MAX = 125;
+/** Of one message, before it is known who that is; empty ones cost memory too. */
+const MESSAGE_FRAMES_MAX = 1_000;
 
 export function createFrameReader(messageBytesMax: number): FrameReader {
   let pending: Buffer = Buffer.alloc(0);
@@ -54,6 +56,7 @@ export function createFrameReader(messageBytesMax: number): FrameReader {
   /** The kind of the message under way; frames of it may follow. */
   let message: number | undefined;
   let messageBytes = 0;
+  let messageFrames = 0;
   let over = false;
 
   const fault = (reason: string, code: number = CLOSE.protocol): Part => {
@@ -74,6 +77,8 @@ export function createFrameReader(messageBytesMax: number): FrameReader {
       if (opcode > OPCODE.binary) return fault('the opcode is unknown');
       if ((opcode === OPCODE.continuation) !== (message !== undefined)) return fault('the fragments are out of order');
       if (messageBytes + length > messageBytesMax) return fault('the message is too long', CLOSE.tooBig);
+      messageFrames += 1;
+      if (messageFrames > MESSAGE_FRAMES_MAX) return fault('the message has too many frames', CLOSE.tooBig);
       if (opcode !== OPCODE.continuation) message = opcode;
       messageBytes += length;
     }
@@ -115,6 +120,7 @@ export function createFrameReader(messageBytesMax: number): FrameReader {
       if (last) {
         message = undefined;
         messageBytes = 0;
+        messageFrames = 0;
       }
       return { kind: 'payload', bytes, last, isText };
     },

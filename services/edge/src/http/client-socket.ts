@@ -61,6 +61,13 @@ export function createClientSocket({ socket, head, messageBytesMax, waitMs }: Cl
   socket.once('end', ended);
   socket.once('close', left);
 
+  const untilDrained = async (): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    wake = resolve;
+    socket.once('drain', resolve);
+    await promise;
+    socket.off('drain', resolve);
+  };
   const letGo = (): void => {
     clearTimeout(late);
     socket.pause();
@@ -85,6 +92,11 @@ export function createClientSocket({ socket, head, messageBytesMax, waitMs }: Cl
       for (;;) {
         if (isOver) return { kind: 'gone' };
         if (isLate) return { kind: 'late' };
+        // Pongs that the client does not read are not heaped up.
+        if (socket.writableNeedDrain) {
+          await untilDrained();
+          continue;
+        }
         const part = reader.next();
         if (part === undefined) {
           await new Promise<void>((resolve) => {

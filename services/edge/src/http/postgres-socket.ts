@@ -43,7 +43,7 @@ async function open(
         if (part.kind === 'late') return outOfProtocol('canceling authentication due to timeout', '57014');
         if (part.kind === 'fault') return outOfProtocol(part.reason, undefined, part.code);
         if (part.isText) return outOfProtocol('the protocol is spoken in binary messages');
-        reader.push(part.bytes);
+        if (part.bytes.length > 0) reader.push(part.bytes);
         break;
       }
       case 'encryption':

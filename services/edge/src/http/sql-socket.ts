@@ -41,7 +41,7 @@ async function readMessage(
       case 'fault':
         return outOfProtocol(part.reason, undefined, part.code);
       case 'payload':
-        chunks.push(part.bytes);
+        if (part.bytes.length > 0) chunks.push(part.bytes);
         if (part.last) return { kind: 'whole', bytes: Buffer.concat(chunks) };
     }
   }
