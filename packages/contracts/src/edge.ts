@@ -36,6 +36,7 @@ export const cancelRequested = defineEvent({
   service: 'edge',
   version: 1,
   name: 'cancelRequested',
-  summary: 'A client asks to cancel what runs in the session that was given this process id and secret key.',
+  summary:
+    'A client asks to cancel what runs in the session that was given this process id and secret key; whoever has the session acknowledges when the signal has been sent.',
   payload: z.object({ processId: z.number().int(), secretKey: z.number().int() }),
 });

@@ -1,4 +1,5 @@
 import { authService, credentialRevoked } from '@postern/contracts/auth';
+import { cancelRequested } from '@postern/contracts/edge';
 import type { Principal } from '@postern/contracts/common';
 import { Failure } from '@postern/contracts/failure';
 import { sessionService } from '@postern/contracts/session';
@@ -12,7 +13,7 @@ import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 
 import { createClient } from '../src/client.ts';
-import { emit, listen } from '../src/events.ts';
+import { emit, emitAndWait, listen } from '../src/events.ts';
 import type { Handlers } from '../src/serve.ts';
 
 const alice: Principal = {
@@ -345,6 +346,30 @@ busTest('an event reaches every replica of every listener once', async ({ bus })
   await speaker.flush();
   await eventually(() => heard.length >= 8);
   expect(heard.toSorted()).toEqual(['0:p1', '0:p2', '1:p1', '1:p2', '2:p1', '2:p2', '3:p1', '3:p2']);
+});
+
+busTest('whoever tells an event can wait for the one listener that it concerns', async ({ bus }) => {
+  const { log } = serveOptions();
+  const done: number[] = [];
+  for (const own of [1, 2, 3]) {
+    const listener = await bus('sql');
+    listen(listener, cancelRequested, log, ({ processId }, acknowledge) => {
+      if (processId !== own) return;
+      setImmediate(() => {
+        done.push(own);
+        acknowledge();
+      });
+    });
+    await listener.flush();
+  }
+  const speaker = await bus('edge');
+  for (const processId of [2, 1, 3]) {
+    expect(await emitAndWait(speaker, cancelRequested, { processId, secretKey: 0 }, 5_000)).toBe(true);
+    expect(done.at(-1)).toBe(processId);
+  }
+  expect(await emitAndWait(speaker, cancelRequested, { processId: 4, secretKey: 0 }, 50)).toBe(false);
+  emit(speaker, cancelRequested, { processId: 2, secretKey: 0 });
+  await eventually(() => expect(done).toEqual([2, 1, 3, 2]));
 });
 
 busTest('an event whose payload does not fit is dropped, and the next one is heard', async ({ bus }) => {
