@@ -4,10 +4,9 @@ import { z } from 'zod';
 export const SqlError = z.strictObject({
   message: z.string(),
   code: z.string().describe('SQLSTATE'),
-  detail: z.string().optional(),
+  detail: z.string().optional().describe('Of a statement whose estimate is over a limit: its plan, as EXPLAIN told it'),
   hint: z.string().optional(),
   position: z.int().min(1).optional().describe('In characters, from 1'),
-  plan: z.unknown().optional().describe('Of a statement that is over a limit: what EXPLAIN told of it'),
 });
 
 export const Notice = z.strictObject({
@@ -63,7 +62,7 @@ export const SqlStatement = z.strictObject({
 
 export const SqlStatements = z.strictObject({ statements: z.array(SqlStatement) });
 
-/** An entry that goes on on the next page has no tag yet. */
+/** Entries with their number as `entry`; a part of rows says with `row` where it begins, and has the tag of the whole. */
 export const SqlPage = z.strictObject({
   results: z.array(z.record(z.string(), z.unknown())),
   next: z.string().optional().describe('For `page`; absent on the last page'),
