@@ -9,6 +9,8 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 
+import type { SessionLives } from './domain/attendance.ts';
+import { createAttendance } from './domain/attendance.ts';
 import { createCorsRules } from './domain/cors.ts';
 import { cookieName } from './domain/credentials.ts';
 import { createIdentify } from './domain/identity.ts';
@@ -40,6 +42,7 @@ import { sqlSocket } from './http/sql-socket.ts';
 export interface AppOptions {
   readonly credentials: Credentials;
   readonly logins: Logins;
+  readonly sessionLives: SessionLives;
   readonly mint: Mint;
   readonly upstream: Upstream;
   readonly tunnels: Tunnels<Duplex>;
@@ -118,6 +121,7 @@ export function createApp(options: AppOptions): App {
     identify,
     assertions,
     watches,
+    attend: createAttendance({ lives: options.sessionLives, clock, wait }),
     replicas,
     tunnels: options.tunnels,
     limits: options.socketLimits,
@@ -193,6 +197,11 @@ function responseOn(request: IncomingMessage, socket: Duplex): ServerResponse {
   response.once('finish', () => endSoon(socket));
   return response;
 }
+
+const wait = (ms: number, then: () => void): { cancel(): void } => {
+  const timer = setTimeout(then, ms).unref();
+  return { cancel: () => clearTimeout(timer) };
+};
 
 /** Auth signs no more for whom it has ended: what is remembered of them is older than that, and the news was not heard. */
 const forgettingMint =

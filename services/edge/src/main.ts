@@ -11,7 +11,7 @@ import { ConfigMistake, runService } from '@postern/service-kit/run';
 import { Agent } from 'node:http';
 
 import { createApp } from './app.ts';
-import { createCredentials, createLogins, createMint } from './clients/identity.ts';
+import { createCredentials, createLogins, createMint, createSessionLives } from './clients/identity.ts';
 import { createIssuers } from './clients/issuer.ts';
 import { renewOnChange } from './clients/key-pair.ts';
 import { hearMesh } from './clients/mesh.ts';
@@ -38,6 +38,7 @@ await runService(
     const app = createApp({
       credentials: createCredentials(auth, session),
       logins: createLogins(session),
+      sessionLives: createSessionLives(session),
       mint: createMint(auth),
       upstream: scope.use(createUpstream({ socketsMax, waitingMax: 1_024, connectMs: 1_000, idleMs: 30_000 })),
       tunnels: scope.use(createTunnels({ connectMs: 1_000, answerMs: 30_000 })),

@@ -21,7 +21,7 @@ import { Agent } from 'node:http';
 import { Registry } from 'prom-client';
 
 import { createApp } from '../src/app.ts';
-import { createCredentials, createLogins, createMint } from '../src/clients/identity.ts';
+import { createCredentials, createLogins, createMint, createSessionLives } from '../src/clients/identity.ts';
 import { createIssuers } from '../src/clients/issuer.ts';
 import { hearMesh } from '../src/clients/mesh.ts';
 import { createTunnels } from '../src/clients/tunnels.ts';
@@ -210,6 +210,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const app = createApp({
     credentials: createCredentials(authClient, session),
     logins: createLogins(session),
+    sessionLives: createSessionLives(session),
     mint: createMint(authClient),
     upstream: scope.use(createUpstream({ socketsMax, waitingMax, connectMs: 1_000, idleMs: 30_000 })),
     tunnels: scope.use(createTunnels({ connectMs: 1_000, answerMs: 5_000 })),

@@ -5,8 +5,9 @@ import { Failure, isFailure } from '@postern/contracts/failure';
 import type { sessionService } from '@postern/contracts/session';
 import type { Client } from '@postern/rpc/client';
 
+import type { SessionLives } from '../domain/attendance.ts';
 import { OIDC_REASONS } from '../domain/oidc.ts';
-import type { Credentials, Logins, Mint, Verdict } from '../domain/ports.ts';
+import type { Call, Credentials, Logins, Mint, Verdict } from '../domain/ports.ts';
 
 export type AuthClient = Client<typeof authService>;
 export type SessionClient = Client<typeof sessionService>;
@@ -84,6 +85,29 @@ export function createLogins(session: SessionClient): Logins {
       }
     },
     revokeAll: async (principalId, call) => void (await session.revokeAll({ principalId }, call)),
+  };
+}
+
+/** A socket's own question of its session has this long. */
+const LOOK_MS = 2_000;
+
+export function createSessionLives(session: SessionClient): SessionLives {
+  const call = (): Call => ({ requestId: crypto.randomUUID(), remainingMs: LOOK_MS });
+  return {
+    async use(token) {
+      try {
+        const found = await session.resolve({ token }, call());
+        return { kind: 'until', untilMs: found.session.expiresAt * 1_000 };
+      } catch (error) {
+        if (isFailure(error, 'SESSION_UNKNOWN') || isFailure(error, 'SESSION_EXPIRED')) return { kind: 'over' };
+        throw error;
+      }
+    },
+    async look(principalId, sessionId) {
+      const { sessions } = await session.list({ principalId }, call());
+      const found = sessions.find(({ id }) => id === sessionId);
+      return found === undefined ? { kind: 'over' } : { kind: 'until', untilMs: found.expiresAt * 1_000 };
+    },
   };
 }
 

@@ -4,6 +4,7 @@ import { Failure } from '@postern/contracts/failure';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 
+import type { Attended } from '../domain/attendance.ts';
 import { forwardedHeaders } from '../domain/forwarding.ts';
 import { acceptOf } from '../domain/handshake.ts';
 import type { Identify } from '../domain/identity.ts';
@@ -39,6 +40,8 @@ export interface SocketOptions {
   readonly identify: Identify;
   readonly assertions: AssertionMemory;
   readonly watches: RevocationWatches;
+  /** Watches over a socket that a login session opened, until the answer is called. */
+  readonly attend: (attended: Attended) => () => void;
   readonly replicas: Replicas;
   readonly tunnels: Tunnels<Duplex>;
   readonly limits: SocketLimits;
@@ -107,6 +110,7 @@ export function createSockets(options: SocketOptions): Sockets {
       }
       const joined = tunnel.join(client.socket, opening.release(client));
       watchOn(options.watches, client.socket, admitted.principal, joined);
+      attendTo(options.attend, client.socket, admitted.principal, opening, joined);
       return joined;
     } catch (error) {
       const refusal = refusalOfError(error);
@@ -254,6 +258,20 @@ function connected({ stream, head }: Extract<TunnelOutcome<Duplex>, { kind: 'ope
     join: (client, toUpstream) => splice({ client, upstream: stream, toUpstream, toClient: head }),
     abandon: () => void stream.destroy(),
   };
+}
+
+/** What a cookie opened ends when the cookie's session does, also by standing idle. */
+function attendTo(
+  attend: SocketOptions['attend'],
+  socket: Duplex,
+  { id: principalId, sessionId }: Principal,
+  { shown: { cookie } }: Opening,
+  joined: Splice,
+): void {
+  if (sessionId === undefined || cookie.kind !== 'token') return;
+  const { token } = cookie;
+  const ended = (): void => joined.close(ENDED.code, ENDED.reason);
+  socket.once('close', attend({ token, principalId, sessionId, heard: () => joined.bytesIn, ended }));
 }
 
 /** Until the service must have heard what the edge has. */

@@ -114,7 +114,8 @@ export function createSessions({ store, policy, clock, tellEnded }: SessionsOpti
       if (found === undefined) return { kind: 'unknown' };
       const nowMs = clock.now();
       if (hasEnded(found, nowMs)) {
-        await store.end(tokenHash);
+        // What else the session has opened ends with it.
+        if ((await store.end(tokenHash)) !== undefined) tell(found);
         return { kind: 'expired' };
       }
       if (nowMs - found.lastActivityAtMs < renewEveryMs(policy.idleMs)) return { kind: 'live', session: present(found) };
