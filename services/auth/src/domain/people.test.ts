@@ -144,8 +144,23 @@ test.for([
   expect(logins.logins.size).toBe(0);
   await add({ name: 'bob', roles: ['admin'] });
   expect(await act('ada')).toBe('done');
-  expect(announced).toHaveLength(1);
+  expect(new Set(announced.map((told) => JSON.stringify(told))).size).toBe(1);
   expect(await act('bob')).toBe('lastAdmin');
+});
+
+/** Sockets of theirs would be told that the database was lost, and come back again and again. */
+test('a removal is announced before the database ends what is open, and when it is done', async () => {
+  const { people, add, announced, logins } = await setUp();
+  await add({ name: 'bob', roles: ['reader'] });
+  const announcedBefore: number[] = [];
+  const { remove } = logins;
+  logins.remove = async (...given) => {
+    announcedBefore.push(announced.length);
+    return remove(...given);
+  };
+  expect((await people.remove(soon, 'bob')).kind).toBe('done');
+  expect(announcedBefore).toEqual([1]);
+  expect(announced).toHaveLength(2);
 });
 
 test('an admin who is disabled, or one of the mesh itself, does not count as the one who stays', async () => {

@@ -136,7 +136,11 @@ export function createPeople(options: PeopleOptions) {
         if (person === undefined) return { kind: 'unknown' };
         if (countsAsAdmin(person) && (await transaction.countAdmins()) <= 1) return { kind: 'lastAdmin' };
         await transaction.deletePerson(person.id);
-        if (logins.made) await logins.remove(deadline, name);
+        if (logins.made) {
+          // Whoever holds something open for them hears why it ends before the database ends it.
+          revocations.announce({ principalId: person.id });
+          await logins.remove(deadline, name);
+        }
         return { kind: 'done', person };
       });
       if (removed.kind === 'done') revocations.announce({ principalId: removed.person.id });
