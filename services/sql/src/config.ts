@@ -127,7 +127,7 @@ export const settings = {
   poolMax: setting('SQL_POOL_MAX', count.default(40), 'Most sessions of all roles'),
   heldPerRoleMax: setting(
     'SQL_HELD_PER_ROLE_MAX',
-    count.default(100),
+    count.default(50),
     'Most sessions of one role that are held by sockets and feeds, beside those of the pools',
   ),
   heldMax: setting('SQL_HELD_MAX', count.default(100), 'Most sessions of all roles that are held by sockets and feeds'),

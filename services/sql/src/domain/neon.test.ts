@@ -67,3 +67,15 @@ test('a batch begins as its headers say', () => {
   expect([begin, freeze]).toEqual(['BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE', 'SELECT']);
   expect(isIsolationLevel('toString')).toBe(false);
 });
+
+test('a parameter that is nested too deeply is refused, be it of arrays or of objects', () => {
+  const nested = (open: string, close: string, depth: number): unknown =>
+    JSON.parse(`${open.repeat(depth)}1${close.repeat(depth)}`) as unknown;
+  for (const [open, close] of [
+    ['[', ']'],
+    ['{"a":', '}'],
+  ] as const) {
+    expect(parameterText(nested(open, close, 100))).toContain('1');
+    expect(() => parameterText(nested(open, close, 20_000))).toThrow('nested deeper');
+  }
+});

@@ -100,10 +100,18 @@ export function parameterText(value: unknown): string | null {
   return Array.isArray(value) ? arrayLiteral(value) : jsonText(value);
 }
 
-function arrayLiteral(values: readonly unknown[]): string {
+/** Far beyond what PostgreSQL takes as dimensions of an array or anybody means by a document. */
+const DEPTH_MAX = 1_000;
+
+function checkDepth(depth: number): void {
+  if (depth > DEPTH_MAX) throw new UnfitParameter(`a parameter is nested deeper than ${DEPTH_MAX} levels`);
+}
+
+function arrayLiteral(values: readonly unknown[], depth = 1): string {
+  checkDepth(depth);
   const elements = values.map((value) => {
     if (value === null) return 'NULL';
-    if (Array.isArray(value)) return arrayLiteral(value);
+    if (Array.isArray(value)) return arrayLiteral(value, depth + 1);
     if (typeof value === 'string') return quoted(value);
     return typeof value === 'object' ? quoted(jsonText(value)) : jsonText(value);
   });
@@ -118,12 +126,13 @@ function jsonText(value: unknown): string {
 }
 
 /** A number that JSON's parser could not keep is refused, rather than stored as another one. */
-function checkNumbers(value: unknown): void {
+function checkNumbers(value: unknown, depth = 0): void {
+  checkDepth(depth);
   if (typeof value === 'number') {
     if (Number.isFinite(value) && (Number.isSafeInteger(value) || Math.abs(value) < Number.MAX_SAFE_INTEGER)) return;
     throw new UnfitParameter('a number that is not exact as a double must be sent as a string');
   }
-  if (typeof value === 'object' && value !== null) for (const part of Object.values(value)) checkNumbers(part);
+  if (typeof value === 'object' && value !== null) for (const part of Object.values(value)) checkNumbers(part, depth + 1);
 }
 
 /** What a command tag says, in the words of `pg`: a command of one word, and a count of rows if there is one. */
