@@ -133,7 +133,9 @@ const checks = {
 
 /** How many source files git knows; 0 where there is no git or no repository, as in an unpacked archive. */
 async function trackedSources() {
-  const { status, output } = await capture('git', ['ls-files', '*.ts', '*.mjs', '*.js', ':!*/generated/*']).catch(() => ({ status: 1 }));
+  const { status, output } = await capture('git', ['ls-files', '*.ts', '*.mjs', '*.js', ':!*/generated/*']).catch(() => ({
+    status: 1,
+  }));
   if (status !== 0) return 0;
   return output.split('\n').filter((path) => path !== '' && existsSync(join(root, path))).length;
 }
