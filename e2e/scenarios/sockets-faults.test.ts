@@ -40,7 +40,7 @@ interface Written {
 }
 
 /** Writers that each insert one number after the other, and go on elsewhere when their socket is closed. */
-async function writeWhile(mesh: Mesh, person: Person, happening: () => Promise<void>): Promise<Written> {
+async function writeWhile(mesh: Mesh, person: Person, happening: (closes: readonly Ended[]) => Promise<void>): Promise<Written> {
   const told: number[] = [];
   const closes: Ended[] = [];
   let next = 0;
@@ -71,7 +71,7 @@ async function writeWhile(mesh: Mesh, person: Person, happening: () => Promise<v
   };
   const writing = Array.from({ length: WRITERS }, (_, writer) => write(writer));
   try {
-    await happening();
+    await happening(closes);
   } finally {
     going = false;
     await Promise.all(writing);
@@ -97,10 +97,12 @@ for (const [what, stop] of Object.entries(stops)) {
         for (let index = 0; index < 2; index += 1) wires.push(await openWire(origin, person.name, person.password));
       }
       for (const wire of wires) void wire.ended.then((ended) => ends.push(ended));
-      const [victim] = await mesh.replicas('sql');
-      const { told, closes, again } = await writeWhile(mesh, person, () =>
-        stopAndWait(mesh, 'sql', victim === undefined ? [] : [victim], stop(mesh)),
-      );
+      const { told, closes, again } = await writeWhile(mesh, person, async (hit) => {
+        // One of them serves a writer.
+        for (const replica of await mesh.replicas('sql')) {
+          if (hit.length === 0) await stopAndWait(mesh, 'sql', [replica], stop(mesh));
+        }
+      });
       expect([...ends, ...closes].filter(({ code }) => !CLEAN.includes(code))).toEqual([]);
       for (const wire of wires) await wire[Symbol.asyncDispose]();
       expect(closes.length).toBeGreaterThan(0);
