@@ -47,10 +47,15 @@ export interface LoggerOptions {
 const TOGETHER_BYTES = 8_192;
 const TOGETHER_MS = 50;
 
+let shared: DestinationStream | undefined;
+
+/** One for the process, whoever logs. */
 function standardOutput(): DestinationStream {
+  if (shared !== undefined) return shared;
   const lines = pino.destination({ dest: 1, sync: true, minLength: TOGETHER_BYTES });
   setInterval(() => lines.flushSync(), TOGETHER_MS).unref();
   process.on('exit', () => lines.flushSync());
+  shared = lines;
   return lines;
 }
 
