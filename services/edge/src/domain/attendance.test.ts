@@ -9,7 +9,7 @@ const HOUR = 3_600_000;
 function createWorld(idleMs: number) {
   const state = { nowMs: 0, usedAtMs: 0, heard: 0, isAway: false, ended: false };
   const uses: number[] = [];
-  let next: { atMs: number; then: () => void } | undefined;
+  let next: { atMs: number; turn: () => void } | undefined;
   const life = (): SessionLife =>
     state.nowMs > state.usedAtMs + idleMs ? { kind: 'over' } : { kind: 'until', untilMs: state.usedAtMs + idleMs };
   const asked = async (): Promise<SessionLife> => {
@@ -18,8 +18,8 @@ function createWorld(idleMs: number) {
   };
   const attend = createAttendance({
     clock: { nowMs: () => state.nowMs },
-    wait: (ms, then) => {
-      next = { atMs: state.nowMs + ms, then };
+    wait: (ms, turn) => {
+      next = { atMs: state.nowMs + ms, turn };
       return { cancel: () => (next = undefined) };
     },
     lives: {
@@ -44,10 +44,10 @@ function createWorld(idleMs: number) {
     const target = state.nowMs + ms;
     await new Promise(setImmediate);
     while (next !== undefined && next.atMs <= target) {
-      const { atMs, then } = next;
+      const { atMs, turn } = next;
       state.nowMs = atMs;
       next = undefined;
-      then();
+      turn();
       await new Promise(setImmediate);
     }
     state.nowMs = target;
