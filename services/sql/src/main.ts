@@ -1,5 +1,4 @@
 import { authService, credentialRevoked } from '@postern/contracts/auth';
-import { cancelRequested } from '@postern/contracts/edge';
 import { sessionRevoked } from '@postern/contracts/session';
 import { sqlService } from '@postern/contracts/sql';
 import { announce } from '@postern/rpc/announce';
@@ -15,6 +14,7 @@ import pg from 'pg';
 
 import { createApp } from './app.ts';
 import { createLogins } from './clients/auth.ts';
+import { hearCancels } from './clients/edge.ts';
 import { refine, settings } from './config.ts';
 import { createCancelKeys } from './domain/cancel-keys.ts';
 import { createLifetimes } from './http/sockets/lifetime.ts';
@@ -178,7 +178,7 @@ await runService(
         changes.sessionRevoked(revoked);
       }),
     );
-    scope.use(listen(bus, cancelRequested, log, (key) => cancelKeys.cancel(key.processId, key.secretKey)));
+    scope.use(hearCancels(bus, log, cancelKeys));
     void onReconnect(bus, () => {
       lifetimes.missed();
       sessions.revokeAll();

@@ -2,10 +2,11 @@
 import { Client, neonConfig, Pool } from '@neondatabase/serverless';
 import { cancelRequested } from '@postern/contracts/edge';
 import { PRINCIPAL_HEADER } from '@postern/contracts/common';
-import { emit } from '@postern/rpc/events';
+import { emit, emitAndWait } from '@postern/rpc/events';
 import { connectAs } from '@postern/testkit/bus-test';
 import { eventually } from '@postern/testkit/eventually';
 import { createHash } from 'node:crypto';
+import type { Duplex } from 'node:stream';
 import { describe, expect } from 'vitest';
 import { WebSocket } from 'ws';
 
@@ -530,6 +531,82 @@ describe('an end', () => {
     await one.socket.until('Z', 2);
     for (const { socket } of [one, other]) socket[Symbol.dispose]();
     await edge.close();
+  });
+
+  test('a key’s cancel is acknowledged when it has been sent, and what is asked then is not hit', async ({
+    nats,
+    sql,
+    alice,
+  }) => {
+    const edge = await connectAs(nats, 'edge');
+    using socket = await ready(sql, alice);
+    const { body } = await socket.until('K');
+    const key = { processId: body.readInt32BE(0), secretKey: body.readInt32BE(4) };
+    let answers = 1;
+    const statesOf = (): unknown[] => socket.messages.filter(({ type }) => type === 'E').map((one) => errorFields(one)['C']);
+    for (let round = 0; round < 20; round += 1) {
+      socket.send(query(`select pg_sleep(0.0${round % 3})`));
+      expect(await emitAndWait(edge, cancelRequested, key, 5_000)).toBe(true);
+      await socket.until('Z', (answers += 1));
+      const before = statesOf().length;
+      socket.send(query('select pg_sleep(0.01)'));
+      await socket.until('Z', (answers += 1));
+      expect(statesOf().length).toBe(before);
+    }
+    expect(await emitAndWait(edge, cancelRequested, { ...key, secretKey: key.secretKey ^ 1 }, 100)).toBe(false);
+    await edge.close();
+  });
+
+  test('a client who leaves while more is to come than the server takes leaves nothing behind', async ({
+    sql,
+    database,
+    person,
+  }) => {
+    const rita = await person('rita');
+    const socket = await ready(sql, rita);
+    socket.send(query('select pg_sleep(60)'));
+    await eventually(async () => expect(await sleeping(database, rita)).toBe(1));
+    const large = query(`select '${'x'.repeat(60_000)}'`);
+    for (let count = 0; count < 300; count += 1) socket.send(large);
+    // Nothing more is taken, one look after the other.
+    let [left, looks] = [0, 0];
+    await eventually(() => {
+      looks = socket.ws.bufferedAmount === left ? looks + 1 : 0;
+      left = socket.ws.bufferedAmount;
+      return looks >= 15;
+    });
+    expect(left).toBeGreaterThan(0);
+    socket.ws.terminate();
+    await eventually(async () => expect(await backends(database, rita)).toBe(0), { timeoutMs: 4_000 });
+  });
+
+  test('a statement time is kept even by who sets it away', async ({ startSql, database, alice }) => {
+    const limited = await startSql({
+      limitTable: { roles: new Map([[alice.name, { statementTimeMs: 200 }]]), groups: new Map(), keys: new Map() },
+    });
+    using socket = await ready(limited, alice);
+    socket.send(query('set statement_timeout = 0'), query('select pg_sleep(0.05)'), query('select pg_sleep(60)'));
+    expect(errorFields(await socket.until('E'))).toMatchObject({ C: '57014' });
+    await socket.until('Z', 4);
+    // A statement that catches its cancel is not canceled for ever.
+    socket.send(
+      query('do $$ begin loop begin perform pg_sleep(60); exception when query_canceled then null; end; end loop; end $$'),
+    );
+    expect(await socket.closing).toMatchObject({ code: 1008 });
+    await eventually(async () => expect(await sleeping(database, alice)).toBe(0));
+  });
+
+  test('pings in any number are answered, at least the last of them, and end nothing', async ({ sql, alice }) => {
+    using socket = await ready(sql, alice);
+    const pongs: string[] = [];
+    socket.ws.on('pong', (payload) => void pongs.push(payload.toString()));
+    const { _socket: connection } = socket.ws as unknown as { readonly _socket: Duplex };
+    connection.cork();
+    for (let index = 0; index < 500; index += 1) socket.ws.ping(String(index));
+    connection.uncork();
+    await eventually(() => expect(pongs.at(-1)).toBe('499'));
+    socket.send(query('select 1'));
+    await socket.until('Z', 2);
   });
 
   test('a client who is gone leaves no statement and no session behind', async ({ sql, database, person }) => {

@@ -4,7 +4,6 @@ import type { PublicKey } from '@postern/contracts/auth';
 import { authService, credentialRevoked } from '@postern/contracts/auth';
 import type { Principal } from '@postern/contracts/common';
 import { PRINCIPAL_HEADER } from '@postern/contracts/common';
-import { cancelRequested } from '@postern/contracts/edge';
 import { Failure } from '@postern/contracts/failure';
 import { sessionRevoked } from '@postern/contracts/session';
 import { createClient } from '@postern/rpc/client';
@@ -24,6 +23,7 @@ import { Registry } from 'prom-client';
 
 import { createApp } from '../src/app.ts';
 import { createLogins } from '../src/clients/auth.ts';
+import { hearCancels } from '../src/clients/edge.ts';
 import { createCancelKeys } from '../src/domain/cancel-keys.ts';
 import type { LimitTable } from '../src/domain/guard.ts';
 import { createGuard } from '../src/domain/guard.ts';
@@ -384,7 +384,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     resultBytes,
   });
   scope.use(listen(bus, sessionRevoked, log, (revoked) => lifetimes.sessionRevoked(revoked)));
-  scope.use(listen(bus, cancelRequested, log, (key) => cancelKeys.cancel(key.processId, key.secretKey)));
+  scope.use(hearCancels(bus, log, cancelKeys));
   scope.use(
     listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
       if (tokenId === undefined) sessions.revoke(principalId);

@@ -1,7 +1,7 @@
 /** SQL over WebSocket: what is canceled, and how sockets end. */
 import { cancelRequested } from '@postern/contracts/edge';
 import { sessionRevoked } from '@postern/contracts/session';
-import { emit } from '@postern/rpc/events';
+import { emit, emitAndWait } from '@postern/rpc/events';
 import { eventually } from '@postern/testkit/eventually';
 import pg from 'pg';
 import { describe, expect } from 'vitest';
@@ -92,6 +92,16 @@ describe('a cancel in band', () => {
     }
   });
 
+  test('is heard however many requests wait before it', async ({ sql, alice, database }) => {
+    await using socket = await openSocket(sql, alice);
+    socket.send(SLEEP);
+    await untilRunning(database, socket);
+    for (let index = 0; index < 150; index += 1) socket.send({ query: 'select 1 as a', filler: 'x'.repeat(2_000) });
+    socket.send({ cancel: true });
+    expect(last(await socket.untilReady(), 'Error')).toEqual(canceled);
+    for (let index = 0; index < 150; index += 1) expect(shortly(await socket.untilReady())).toContain('Row ["1"]');
+  });
+
   test('is not known on the other path', async ({ sql, alice }) => {
     await using socket = await openSocket(sql, alice, { path: '/api/experimental/sql' });
     expect(shortly(await socket.ask({ cancel: true }))).toEqual(['Error XX000', 'Ready I']);
@@ -127,6 +137,19 @@ describe('a cancel from elsewhere', () => {
     expect(await isRunning(database, socket)).toBe(true);
     emit(edge, cancelRequested, { processId: socket.processId, secretKey: socket.secretKey | 0 });
     expect(last(await socket.untilReady(), 'Error')).toEqual(canceled);
+  });
+
+  test('is acknowledged when the signal has been sent, and what is asked then is not hit', async ({ sql, alice, bus }) => {
+    const edge = await bus('edge');
+    await using socket = await openSocket(sql, alice);
+    const { processId, secretKey } = socket;
+    for (let round = 0; round < 20; round += 1) {
+      socket.send({ query: `select pg_sleep(0.0${round % 3})` });
+      expect(await emitAndWait(edge, cancelRequested, { processId, secretKey }, 5_000)).toBe(true);
+      await socket.untilReady();
+      expect(shortly(await socket.ask({ query: 'select pg_sleep(0.01), 7 as a' }))).toContain('Row ["","7"]');
+    }
+    expect(await emitAndWait(edge, cancelRequested, { processId, secretKey: secretKey ^ 1 }, 100)).toBe(false);
   });
 
   test('by pg_cancel_backend with the number that the session was given', async ({ sql, alice, database }) => {
@@ -175,6 +198,19 @@ describe('nothing is left running', () => {
     rawSocket(socket.ws).destroy();
     await eventually(async () => expect(await isRunning(database, socket)).toBe(false), { timeoutMs: 4_000 });
     await untilGone(database, socket);
+  });
+
+  test('when the client closes while very many requests wait', async ({ sql, alice, database }) => {
+    for (const count of [150, 30_000]) {
+      const socket = await openSocket(sql, alice);
+      socket.send(SLEEP);
+      await untilRunning(database, socket);
+      for (let index = 0; index < count; index += 1) socket.send({ query: '', filler: 'x'.repeat(count < 1_000 ? 2_000 : 0) });
+      if (count < 1_000) socket.ws.close();
+      else rawSocket(socket.ws).destroy();
+      await eventually(async () => expect(await isRunning(database, socket)).toBe(false), { timeoutMs: 4_000 });
+      await untilGone(database, socket);
+    }
   });
 
   test('when a statement takes too long', async ({ startSql, alice, database }) => {
@@ -344,4 +380,16 @@ test('a connection to the database that breaks ends the socket with 1011', async
   await admin.query('select pg_terminate_backend(pid) from pg_stat_activity where pid = $1', [socket.processId]);
   await admin.end();
   expect(await socket.closed).toMatchObject({ code: 1011 });
+});
+
+test('pings in any number are answered, at least the last of them, and end nothing', async ({ sql, alice }) => {
+  await using socket = await openSocket(sql, alice);
+  const pongs: string[] = [];
+  socket.ws.on('pong', (payload) => void pongs.push(payload.toString()));
+  const raw = rawSocket(socket.ws);
+  raw.cork();
+  for (let index = 0; index < 500; index += 1) socket.ws.ping(String(index));
+  raw.uncork();
+  await eventually(() => expect(pongs.at(-1)).toBe('499'));
+  expect(shortly(await socket.ask({ query: 'select 1 as a' }))).toContain('Row ["1"]');
 });

@@ -11,16 +11,16 @@ export interface CancelKey extends Disposable {
 
 export interface CancelKeys {
   /** Made when a session is opened, disposed when it is closed. */
-  register(processId: number, cancel: () => void): CancelKey;
-  /** Whether signed or unsigned; a key that is not known is no error. */
-  cancel(processId: number, secretKey: number): void;
+  register(processId: number, cancel: () => Promise<void>): CancelKey;
+  /** Whether signed or unsigned. Resolves when the signal has been sent; with false if the key is not known here. */
+  cancel(processId: number, secretKey: number): Promise<boolean>;
 }
 
 const KEY_BYTES = 4;
 
 interface Entry {
   readonly key: Buffer;
-  readonly cancel: () => void;
+  readonly cancel: () => Promise<void>;
 }
 
 export function createCancelKeys(): CancelKeys {
@@ -41,10 +41,12 @@ export function createCancelKeys(): CancelKeys {
         },
       };
     },
-    cancel(processId, secretKey) {
+    async cancel(processId, secretKey) {
       const shown = Buffer.allocUnsafe(KEY_BYTES);
       shown.writeUInt32BE(secretKey >>> 0, 0);
-      for (const { key, cancel } of entries.get(processId) ?? []) if (timingSafeEqual(key, shown)) cancel();
+      const meant = [...(entries.get(processId) ?? [])].filter(({ key }) => timingSafeEqual(key, shown));
+      await Promise.all(meant.map(async ({ cancel }) => cancel()));
+      return meant.length > 0;
     },
   };
 }

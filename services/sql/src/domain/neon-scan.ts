@@ -68,6 +68,8 @@ const FUNCTION_CALL = 0x46;
 const GROUPED: ReadonlySet<number> = new Set(Buffer.from('PBDECH'));
 const TERMINATE = 0x58;
 const READY = 0x5a;
+/** CommandComplete, PortalSuspended, EmptyQueryResponse: a statement has come to its end. */
+const COMPLETIONS: ReadonlySet<number> = new Set(Buffer.from('CsI'));
 const COPY_IN = 0x47;
 const IDLE = 0x49;
 
@@ -79,6 +81,7 @@ export class Traffic {
   /** Messages have come that have no answer before the Sync that is still to come. */
   #isGroupOpen = false;
   #hasSaidGoodbye = false;
+  #completions = 0;
   /** The group under way is Parse, Bind, Execute: its Sync does not count while the server waits for COPY's data. */
   #syncs = 0;
   readonly fromClient = new MessageScanner((type) => this.#hearClient(type));
@@ -99,6 +102,7 @@ export class Traffic {
       this.#syncs -= 1;
       this.#asked -= 1;
     }
+    if (type === READY || COMPLETIONS.has(type)) this.#completions += 1;
     if (type !== READY) return;
     this.#asked = Math.max(0, this.#asked - 1);
     if (this.#asked === 0) this.#syncs = 0;
@@ -110,6 +114,16 @@ export class Traffic {
     return (
       this.#asked === 0 && !this.#isGroupOpen && this.#isIdle && this.fromClient.isAtBoundary && this.fromServer.isAtBoundary
     );
+  }
+
+  /** Ends of statements so far; each counts once or twice. */
+  get completions(): number {
+    return this.#completions;
+  }
+
+  /** An answer is due, whatever the client does. */
+  get isAsked(): boolean {
+    return this.#asked > 0;
   }
 
   /** Something may be running. */

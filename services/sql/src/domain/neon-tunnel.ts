@@ -14,8 +14,8 @@ export interface WireSession {
   /** Nothing more is read until {@link resume}. */
   pause(): void;
   resume(): void;
-  /** Cancels what runs, from outside. */
-  cancel(): void;
+  /** Cancels what runs, from outside; resolves when the signal has been sent, and hits nothing that is written then. */
+  cancel(): Promise<void>;
   /** Ends the session; what runs is canceled, and if it does not heed that, its backend is ended. */
   end(isBusy: boolean): void;
 }

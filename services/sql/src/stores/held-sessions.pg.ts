@@ -175,6 +175,10 @@ class Held implements HeldSession {
     });
   }
 
+  quiet(): Promise<void> {
+    return this.#connection.quiet();
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

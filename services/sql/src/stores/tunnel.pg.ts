@@ -60,8 +60,8 @@ class Wired implements WireSession {
     this.#stream.resume();
   }
 
-  cancel(): void {
-    void this.#connection.cancel();
+  async cancel(): Promise<void> {
+    await this.#connection.cancel();
   }
 
   end(isBusy: boolean): void {

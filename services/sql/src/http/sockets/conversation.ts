@@ -15,9 +15,10 @@ import type { Recognised } from '../../domain/subscribe.ts';
 import { notAlone, recognise } from '../../domain/subscribe.ts';
 import { Frames } from './frames.ts';
 import type { LiveSocket } from './lifetime.ts';
-import { CloseCode, DRAIN_PING, END_GRACE_MS, STOPPING } from './lifetime.ts';
+import { CloseCode, END_GRACE_MS, STOPPING } from './lifetime.ts';
 import type { Incoming } from './messages.ts';
 import { readMessage } from './messages.ts';
+import { answerPings, ping, PING_MS } from './pings.ts';
 import { errorMessage, SocketScript, tell } from './socket-script.ts';
 import { socketSink } from './socket-sink.ts';
 
@@ -30,10 +31,14 @@ export interface ConversationOptions {
   readonly log: Logger;
 }
 
-/** Requests that wait; beyond either nothing is read from the socket. */
-const QUEUE_MAX = 100;
+/**
+ * Requests that wait; beyond either nothing is read from the socket, and so no cancel in band and no Close is heard, only
+ * that the client is gone.
+ */
+const QUEUE_MAX = 10_000;
 const QUEUE_BYTES_MAX = 5_242_880;
-const PING_MS = 1_000;
+/** What a request costs that waits, beside its own bytes. */
+const WAITING_BYTES = 100;
 
 const userCancel: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 const internalError: SqlError = { message: 'internal error', code: 'XX000' };
@@ -94,11 +99,12 @@ export class Conversation implements LiveSocket, SessionEvents {
     this.#session = session;
     ws.on('error', () => {});
     ws.on('message', (data: Buffer) => this.#hear(data));
-    ws.on('ping', (data) => {
-      if (data.equals(DRAIN_PING)) this.drain();
-    });
+    answerPings(ws, () => this.drain());
     ws.once('close', () => this.#closed());
-    this.#key = this.#cancelKeys.register(session.processId, () => this.#current?.cancel());
+    this.#key = this.#cancelKeys.register(session.processId, async () => {
+      this.#current?.cancel();
+      await session.quiet();
+    });
     for (const [name, value] of session.parameters) tell(frames, { type: 'ParameterStatus', payload: { name, value } });
     tell(frames, {
       type: 'BackendKeyData',
@@ -125,8 +131,9 @@ export class Conversation implements LiveSocket, SessionEvents {
     if (this.#isEnded) return;
     const incoming = readMessage(data, this.#isVersioned);
     if (incoming.kind === 'cancel') return this.#current?.cancel();
-    this.#queue.push({ ...incoming, bytes: data.length });
-    this.#queueBytes += data.length;
+    const bytes = data.length + WAITING_BYTES;
+    this.#queue.push({ ...incoming, bytes });
+    this.#queueBytes += bytes;
     if (this.#queue.length >= QUEUE_MAX || this.#queueBytes >= QUEUE_BYTES_MAX) this.#ws?.pause();
     this.#serve().catch((error: unknown) => {
       this.#log.error({ err: error }, 'socket failed');
@@ -160,7 +167,8 @@ export class Conversation implements LiveSocket, SessionEvents {
 
   /** A peer that is gone shows when it is sent something. */
   #ping(): void {
-    if (this.#ws?.readyState === this.#ws?.OPEN) this.#ws?.ping();
+    const ws = this.#ws;
+    if (ws?.readyState === ws?.OPEN && ws !== undefined) ping(ws);
     else this.#current?.leave();
   }
 

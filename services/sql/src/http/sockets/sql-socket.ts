@@ -32,7 +32,13 @@ export function sqlSocketRoutes(options: SqlSocketOptions): SocketRoute[] {
 
 /** Compression would let a small message become a large one, and its memory is not bounded (imm-126). */
 const createSocketServer = (): WebSocketServer =>
-  new WebSocketServer({ noServer: true, clientTracking: false, perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
+  new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    autoPong: false,
+    maxPayload: MESSAGE_BYTES_MAX,
+  });
 
 async function accept(
   { caller, request, socket, head, requestId }: SocketVisit,

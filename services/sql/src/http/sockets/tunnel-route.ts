@@ -20,6 +20,7 @@ export function tunnelRoute({ lifetimes, log, ...options }: TunnelRouteOptions):
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    autoPong: false,
     maxPayload: MESSAGE_BYTES_MAX,
   });
   return {

@@ -8,15 +8,16 @@ import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 
 import type { CancelKey, CancelKeys } from '../../domain/cancel-keys.ts';
-import type { Guard } from '../../domain/guard.ts';
-import { unreadable } from '../../domain/guard.ts';
+import type { Bound, Guard } from '../../domain/guard.ts';
+import { tookTooLong, unreadable } from '../../domain/guard.ts';
 import { Traffic } from '../../domain/neon-scan.ts';
 import type { Startup, WireError } from '../../domain/neon-startup.ts';
 import { fatal, greeting, readStartup } from '../../domain/neon-startup.ts';
 import type { WireListener, WireSession, WireSessions } from '../../domain/neon-tunnel.ts';
 import type { Caller } from '../../domain/ports.ts';
 import type { LiveSocket } from './lifetime.ts';
-import { CloseCode, DRAIN_PING, END_GRACE_MS, STOPPING } from './lifetime.ts';
+import { CloseCode, END_GRACE_MS, STOPPING } from './lifetime.ts';
+import { answerPings, ping, PING_MS } from './pings.ts';
 
 export interface TunnelOptions {
   readonly sessions: WireSessions;
@@ -29,6 +30,11 @@ export interface TunnelOptions {
 const STARTUP_MS = 10_000;
 /** What the socket may hold before nothing more is read from the server. */
 const BEHIND_BYTES = 262_144;
+
+/** So much later than the server itself a statement is ended that takes too long. */
+const SERVER_FIRST_MS = 250;
+/** One that was canceled for it has at least so long to end. */
+const LATE_MS = 1_000;
 
 const EMPTY = Buffer.alloc(0);
 
@@ -48,6 +54,12 @@ export class Tunnel implements LiveSocket, WireListener {
   #leave: (() => void) | undefined;
   #unsent = 0;
   #isBehind = false;
+  /** Of the client, while a cancel is under way that is not to hit it. */
+  #held: Buffer[] = [];
+  #cancels = 0;
+  #timeLimit: Bound | undefined;
+  #watched: { readonly completions: number; timer: NodeJS.Timeout; isLate: boolean } | undefined;
+  readonly #pinging: NodeJS.Timeout;
   #isDraining = false;
   #isEnded = false;
 
@@ -59,9 +71,11 @@ export class Tunnel implements LiveSocket, WireListener {
     this.#startupLate = setTimeout(() => this.end(CloseCode.policyViolation, 'no startup message came'), STARTUP_MS);
     ws.on('error', () => {});
     ws.on('message', (data: Buffer, isBinary) => this.#hear(data, isBinary));
-    ws.on('ping', (data) => {
-      if (data.equals(DRAIN_PING)) this.drain();
-    });
+    answerPings(ws, () => this.drain());
+    // One who waits, or is not read, shows only so that it has left.
+    this.#pinging = setInterval(() => {
+      if (ws.isPaused || this.#traffic.isBusy) ping(ws);
+    }, PING_MS);
     ws.once('close', () => this.#closed());
   }
 
@@ -97,7 +111,7 @@ export class Tunnel implements LiveSocket, WireListener {
       if (this.#isEnded) return session.end(false);
       this.#session = session;
       const { processId, parameters } = session;
-      this.#key = this.#options.cancelKeys.register(processId, () => session.cancel());
+      this.#key = this.#options.cancelKeys.register(processId, () => this.#cancel(session));
       this.#send(greeting({ processId, secretKey: this.#key.secretKey, parameters, unknownOptions }));
       session.listen(this);
       const early = this.#early;
@@ -125,6 +139,7 @@ export class Tunnel implements LiveSocket, WireListener {
     const error = unreadable(admission.bounds);
     if (error !== undefined) return { kind: 'refused', error };
     const { statementTimeMs } = admission.bounds;
+    this.#timeLimit = statementTimeMs;
     const settings =
       statementTimeMs === undefined ? asked : new Map([...asked, ['statement_timeout', String(statementTimeMs.value)]]);
     return { kind: 'admitted', settings };
@@ -137,17 +152,62 @@ export class Tunnel implements LiveSocket, WireListener {
   }
 
   #forward(bytes: Buffer, session: WireSession): void {
+    if (this.#cancels > 0) {
+      this.#held.push(bytes);
+      return this.#ws.pause();
+    }
     this.#traffic.fromClient.scan(bytes);
+    this.#watchTime(session);
     if (!session.write(bytes)) this.#ws.pause();
   }
 
+  /** What comes meanwhile waits: the signal is for what came before. */
+  async #cancel(session: WireSession): Promise<void> {
+    this.#cancels += 1;
+    await session.cancel();
+    this.#cancels -= 1;
+    if (this.#cancels > 0 || this.#isEnded) return;
+    const held = Buffer.concat(this.#held);
+    this.#held = [];
+    this.#ws.resume();
+    if (held.length > 0) this.#forward(held, session);
+    this.#drainIfQuiet();
+  }
+
+  /**
+   * The limit of a statement's time is also a setting, which its holder can change. Here its time begins with the first
+   * message, and anew with each end of a statement. What goes on although it was canceled ends with the session.
+   */
+  #watchTime(session: WireSession): void {
+    const limit = this.#timeLimit;
+    if (limit === undefined) return;
+    const { isBusy, completions } = this.#traffic;
+    if (isBusy && this.#watched?.completions === completions) return;
+    clearTimeout(this.#watched?.timer);
+    this.#watched = undefined;
+    if (!isBusy || this.#isEnded) return;
+    const isOver = (): void => {
+      if (watched.isLate && this.#traffic.isAsked) {
+        const { message } = tookTooLong(limit);
+        return this.end(CloseCode.policyViolation, message);
+      }
+      watched.isLate = true;
+      watched.timer = setTimeout(isOver, Math.max(limit.value, LATE_MS));
+      void this.#cancel(session);
+    };
+    // The server's own way to end it, if its setting is as it was, is to come first.
+    const watched = { completions, timer: setTimeout(isOver, limit.value + SERVER_FIRST_MS), isLate: false };
+    this.#watched = watched;
+  }
+
   drained(): void {
-    if (!this.#isEnded) this.#ws.resume();
+    if (!this.#isEnded && this.#cancels === 0) this.#ws.resume();
   }
 
   data(bytes: Buffer): void {
     if (this.#isEnded) return;
     this.#traffic.fromServer.scan(bytes);
+    if (this.#session !== undefined) this.#watchTime(this.#session);
     // The memory is the reader's, who uses it again.
     this.#send(Buffer.from(bytes));
     this.#drainIfQuiet();
@@ -181,7 +241,7 @@ export class Tunnel implements LiveSocket, WireListener {
   }
 
   #drainIfQuiet(): void {
-    if (!this.#isDraining || this.#isOpening !== (this.#session !== undefined)) return;
+    if (!this.#isDraining || this.#cancels > 0 || this.#isOpening !== (this.#session !== undefined)) return;
     if (this.#traffic.isQuiet) this.end(CloseCode.goingAway, STOPPING);
   }
 
@@ -195,7 +255,7 @@ export class Tunnel implements LiveSocket, WireListener {
 
   #close(code: number, reason: string): void {
     this.#isEnded = true;
-    clearTimeout(this.#startupLate);
+    this.#stopTimers();
     this.#session?.end(this.#traffic.isBusy);
     // The peer's own Close is to be read.
     this.#ws.resume();
@@ -204,9 +264,15 @@ export class Tunnel implements LiveSocket, WireListener {
     this.#ws.once('close', () => clearTimeout(late));
   }
 
+  #stopTimers(): void {
+    clearTimeout(this.#startupLate);
+    clearTimeout(this.#watched?.timer);
+    clearInterval(this.#pinging);
+  }
+
   #closed(): void {
     this.#gone.resolve();
-    clearTimeout(this.#startupLate);
+    this.#stopTimers();
     this.#isEnded = true;
     this.#key?.[Symbol.dispose]();
     this.#leave?.();
