@@ -71,6 +71,7 @@ async function writeWhile(mesh: Mesh, person: Person, happening: (closes: readon
   };
   const writing = Array.from({ length: WRITERS }, (_, writer) => write(writer));
   try {
+    await eventually(async () => expect(told.length).toBeGreaterThan(WRITERS * 4), BACK);
     await happening(closes);
   } finally {
     going = false;
