@@ -52,7 +52,9 @@ verifies('stream:csv', 'a table of text is what COPY would write, and never look
   const whole = await ask(`select 1 as n, 'a,"b"' as t, null as "x y" union all select 2, E'é\\n', 'z'`);
   expect(whole.text.replaceAll('\r\n', '\n')).toBe('n,t,x y\n1,"a,""b""",\n2,"é\n",z\n');
   // Enough of it that the beginning has been sent when the error comes.
-  await expect(ask(`select repeat('x', 200), 1 / (5000 - g) from generate_series(1, 10000) g`)).rejects.toThrow(/aborted|hang up|reset/);
+  await expect(ask(`select repeat('x', 200), 1 / (5000 - g) from generate_series(1, 10000) g`)).rejects.toThrow(
+    /aborted|hang up|reset/,
+  );
 });
 
 /** A reader who has not read for a while, and reads on. */
