@@ -6,11 +6,13 @@ import type { Agent, IncomingMessage } from 'node:http';
 import { ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 
 import type { SessionLives } from './domain/attendance.ts';
 import { createAttendance } from './domain/attendance.ts';
+import { createCancels } from './domain/cancels.ts';
 import { createCorsRules } from './domain/cors.ts';
 import { cookieName } from './domain/credentials.ts';
 import { createIdentify } from './domain/identity.ts';
@@ -18,7 +20,6 @@ import type { Listener } from './domain/listeners.ts';
 import { asksForWebSocket } from './domain/handshake.ts';
 import { createAssertionMemory, createIdentityMemory, createRevocationWatches } from './domain/memory.ts';
 import type { Clock, Credentials, Logins, Mint, Revocation, TokenVerifier, Tunnels, Upstream } from './domain/ports.ts';
-import { createRate } from './domain/rate.ts';
 import { createReplicas } from './domain/replicas.ts';
 import type { Replicas } from './domain/replicas.ts';
 import { createMatcher } from './domain/routes.ts';
@@ -47,8 +48,8 @@ export interface AppOptions {
   readonly upstream: Upstream;
   readonly tunnels: Tunnels<Duplex>;
   readonly socketLimits: SocketLimits;
-  /** Tells the mesh that somebody asks to cancel what runs in a session. */
-  readonly cancel: (key: Cancel) => void;
+  /** Tells the mesh that somebody asks to cancel what runs in a session; whether one that has it has done so. */
+  readonly cancel: (key: Cancel) => Promise<boolean>;
   /** Connections of streamed bodies. */
   readonly agent: Agent;
   readonly verifierFor: (listener: Listener) => TokenVerifier | undefined;
@@ -79,9 +80,6 @@ export interface App {
 const IDENTITY_MS = 5_000;
 const REMEMBERED_MAX = 10_000;
 
-/** Requests to cancel show no credentials: a client that guesses keys gets no further than this. */
-const CANCELS = { burst: 40, perSecond: 20, max: 10_000 };
-
 /** SQL can be served when all of these can. */
 const NEEDED: readonly ServiceName[] = ['auth', 'session', 'sql'];
 
@@ -110,13 +108,11 @@ export function createApp(options: AppOptions): App {
   });
   const observe = createObserve(metrics, log);
   const identify = createIdentify(options.credentials, identities);
-  const mayCancel = createRate({ clock, ...CANCELS });
+  const cancel = createCancels({ clock, wait: async (ms) => delay(ms), ask: options.cancel });
   const sockets = createSockets({
     protocols: {
       sql: sqlSocket,
-      postgres: createPostgresSocket((key, { client }) => {
-        if (mayCancel(client)) options.cancel(key);
-      }),
+      postgres: createPostgresSocket(async (key, { client }) => cancel(key, client)),
     },
     identify,
     assertions,

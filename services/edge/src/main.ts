@@ -5,7 +5,7 @@ import { sessionService } from '@postern/contracts/session';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
 import { connectBus, isConnected } from '@postern/rpc/connect';
-import { emit } from '@postern/rpc/events';
+import { emitAndWait } from '@postern/rpc/events';
 import { serveOps } from '@postern/service-kit/ops';
 import { ConfigMistake, runService } from '@postern/service-kit/run';
 import { Agent } from 'node:http';
@@ -20,6 +20,9 @@ import { createTunnels } from './clients/tunnels.ts';
 import { createUpstream } from './clients/upstream.ts';
 import { keyPairOf, readListeners, readVersion, refine, settings } from './config.ts';
 import { openListeners } from './http/listeners.ts';
+
+/** Longest wait for the replica that has a session to cancel what runs in it. */
+const CANCEL_MS = 1_000;
 
 await runService(
   'edge',
@@ -43,7 +46,7 @@ await runService(
       upstream: scope.use(createUpstream({ socketsMax, waitingMax: 1_024, connectMs: 1_000, idleMs: 30_000 })),
       tunnels: scope.use(createTunnels({ connectMs: 1_000, answerMs: 30_000 })),
       socketLimits: { authMs: 10_000, perListener: config.socketsWaitingMax, perClient: config.socketsWaitingPerClientMax },
-      cancel: (key) => emit(bus, cancelRequested, key),
+      cancel: async (key) => emitAndWait(bus, cancelRequested, key, CANCEL_MS),
       agent: scope.adopt(new Agent({ keepAlive: true, maxSockets: socketsMax, timeout: 30_000 }), (open) => open.destroy()),
       verifierFor: createIssuers(config, log),
       corsOrigins: config.corsOrigins,

@@ -9,7 +9,7 @@ import type { ServiceName } from '@postern/contracts/mesh';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
 import { isConnected } from '@postern/rpc/connect';
-import { emit } from '@postern/rpc/events';
+import { emit, emitAndWait } from '@postern/rpc/events';
 import { createAssertionVerifier } from '@postern/service-kit/assertion';
 import { createLogger } from '@postern/service-kit/log';
 import type { TestNats } from '@postern/testkit/bus-test';
@@ -215,7 +215,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     upstream: scope.use(createUpstream({ socketsMax, waitingMax, connectMs: 1_000, idleMs: 30_000 })),
     tunnels: scope.use(createTunnels({ connectMs: 1_000, answerMs: 5_000 })),
     socketLimits: { authMs: 10_000, perListener: 100, perClient: 100, ...options.socketLimits },
-    cancel: (key) => emit(buses.edge, cancelRequested, key),
+    cancel: async (key) => emitAndWait(buses.edge, cancelRequested, key, 1_000),
     agent: scope.adopt(new Agent({ keepAlive: true }), (open) => open.destroy()),
     verifierFor: issuers,
     corsOrigins: options.corsOrigins ?? [],

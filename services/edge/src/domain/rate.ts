@@ -14,19 +14,31 @@ interface Bucket {
   atMs: number;
 }
 
-/** Answers whether it may be done now; if so, that counts. */
-export function createRate({ clock, burst, perSecond, max }: RateOptions): (who: string) => boolean {
+export interface Rate {
+  /** Answers whether it may be done now; if so, that counts. */
+  may(who: string): boolean;
+  /** What was done last is not to count. */
+  giveBack(who: string): void;
+}
+
+export function createRate({ clock, burst, perSecond, max }: RateOptions): Rate {
   const buckets = new Map<string, Bucket>();
-  return (who) => {
-    const nowMs = clock.nowMs();
-    const bucket = buckets.get(who) ?? { level: burst, atMs: nowMs };
-    buckets.delete(who);
-    if (buckets.size >= max) buckets.delete(buckets.keys().next().value ?? '');
-    buckets.set(who, bucket);
-    bucket.level = Math.min(burst, bucket.level + (Math.max(0, nowMs - bucket.atMs) / 1_000) * perSecond);
-    bucket.atMs = nowMs;
-    if (bucket.level < 1) return false;
-    bucket.level -= 1;
-    return true;
+  return {
+    may(who) {
+      const nowMs = clock.nowMs();
+      const bucket = buckets.get(who) ?? { level: burst, atMs: nowMs };
+      buckets.delete(who);
+      if (buckets.size >= max) buckets.delete(buckets.keys().next().value ?? '');
+      buckets.set(who, bucket);
+      bucket.level = Math.min(burst, bucket.level + (Math.max(0, nowMs - bucket.atMs) / 1_000) * perSecond);
+      bucket.atMs = nowMs;
+      if (bucket.level < 1) return false;
+      bucket.level -= 1;
+      return true;
+    },
+    giveBack(who) {
+      const bucket = buckets.get(who);
+      if (bucket !== undefined) bucket.level = Math.min(burst, bucket.level + 1);
+    },
   };
 }

@@ -17,8 +17,8 @@ export interface Cancel {
   readonly secretKey: number;
 }
 
-/** `cancel` is told of requests to cancel, and by which client. */
-export const createPostgresSocket = (cancel: (key: Cancel, exchange: Exchange) => void): SocketProtocol => ({
+/** `cancel` is told of requests to cancel, and by which client; as with a server, the connection ends when it is done. */
+export const createPostgresSocket = (cancel: (key: Cancel, exchange: Exchange) => Promise<void>): SocketProtocol => ({
   messageBytesMax: MESSAGE_BYTES_MAX,
   open: (client, exchange) => open(client, exchange, cancel),
   refuse(client, { code, reason, sqlState, status }, user) {
@@ -30,7 +30,7 @@ export const createPostgresSocket = (cancel: (key: Cancel, exchange: Exchange) =
 async function open(
   client: ClientSocket,
   exchange: Exchange,
-  cancel: (key: Cancel, exchange: Exchange) => void,
+  cancel: (key: Cancel, exchange: Exchange) => Promise<void>,
 ): Promise<Opening | Refusal | undefined> {
   const reader = createStartupReader();
   let startup: Startup | undefined;
@@ -50,7 +50,7 @@ async function open(
         client.write(NO_ENCRYPTION);
         break;
       case 'cancel':
-        cancel(step, exchange);
+        await cancel(step, exchange);
         client.close(CLOSE.normal, '');
         return undefined;
       case 'startup':
