@@ -522,6 +522,14 @@ describe('the body', () => {
     ]);
   });
 
+  test('holds no more statements in one string than queries in a request', async ({ sql, alice }) => {
+    expect(await sql.simple(alice, `create table of_many (); ${'select;'.repeat(10_000)}`)).toEqual([
+      { error: { message: 'a string takes at most 10000 statements, but 10001 were supplied', code: '54000' }, notices: [] },
+    ]);
+    expect(await sql.simple(alice, 'select;'.repeat(10_000))).toHaveLength(10_000);
+    expect(outcomes(await sql.simple(alice, 'create table of_many ()'))).toEqual(['CREATE TABLE']);
+  });
+
   test('may be nested as deep as it likes: the service answers and goes on', async ({ sql, alice }) => {
     const deep = 300_000;
     expect(outcomes(await sql.simple(alice, `select 1${'+1'.repeat(deep)}`))).toEqual(['54001']);

@@ -1,7 +1,7 @@
 /** What is done for a request: its texts judged, and the steps that follow from that. */
 import type { Asker, Grammar, QueryWithParameters, SqlRequest } from './ports.ts';
 import type { SqlError } from './entries.ts';
-import type { Step, Verdict } from './statements.ts';
+import type { SimplePlan, Step, Verdict } from './statements.ts';
 import { batchTooLarge, planExtended, planSimple, TEXT_MAX_BYTES, textFault } from './statements.ts';
 
 export interface Query {
@@ -22,7 +22,9 @@ export const QUERIES_MAX = 10_000;
 export async function planRequest(request: SqlRequest, grammar: Grammar, asker: Asker): Promise<Plan> {
   if (request.kind === 'simple') {
     const judged = judgeText(request.query, grammar, asker);
-    const plan = planSimple(judged instanceof Promise ? await judged : judged);
+    const verdict = judged instanceof Promise ? await judged : judged;
+    const isTooMany = verdict.kind === 'statements' && verdict.count > QUERIES_MAX;
+    const plan: SimplePlan = isTooMany ? { kind: 'refuse', error: tooManyStatements(verdict.count) } : planSimple(verdict);
     return plan.kind === 'nothing'
       ? { kind: 'steps', queries: [], steps: [] }
       : { kind: 'steps', queries: [{ query: request.query, params: undefined }], steps: [plan] };
@@ -61,6 +63,12 @@ async function judgeAll(queries: readonly Query[], grammar: Grammar, asker: Aske
 
 export const tooManyQueries = (count: number): SqlError => ({
   message: `a request takes at most ${QUERIES_MAX} queries, but ${count} were supplied`,
+  code: '54000',
+});
+
+/** An entry of an answer costs memory for as long as the answer is kept, however short the statement. */
+const tooManyStatements = (count: number): SqlError => ({
+  message: `a string takes at most ${QUERIES_MAX} statements, but ${count} were supplied`,
   code: '54000',
 });
 
