@@ -1,4 +1,5 @@
 /** Joins a client's socket with one to a service: bytes as they come, no faster than the other side reads. */
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 import { clientFrame, CLOSE, closeFrame, createBoundary, OPCODE } from '../domain/frames.ts';
@@ -23,8 +24,18 @@ export interface Joined {
 
 /** What a service takes for the wish that the socket end. */
 const DRAIN_PING = 'postern-drain';
-/** One side has ended; the other has so long to say the rest. */
-const LINGER_MS = 10_000;
+/** The service has ended; the client has so long to take the rest. */
+const SERVICE_LINGER_MS = 10_000;
+/** The client has ended and can ask for nothing more; the service has so long to take what was asked, and to end. */
+const CLIENT_LINGER_MS = 500;
+/** So much of a client is read although the service does not take it: its end is heard behind it. */
+const AHEAD_BYTES = 1_048_576;
+
+/** At once, also for one that does not read: an end would stand behind all that it has not taken. */
+function cutOff(stream: Duplex): void {
+  if (stream instanceof Socket) stream.resetAndDestroy();
+  else stream.destroy();
+}
 
 export function splice({ client, upstream, toUpstream, toClient }: Joined): Splice {
   const fromClient = createBoundary();
@@ -36,7 +47,8 @@ export function splice({ client, upstream, toUpstream, toClient }: Joined): Spli
 
   const ping = (): Buffer => clientFrame(OPCODE.ping, Buffer.from(DRAIN_PING), crypto.getRandomValues(Buffer.alloc(4)));
   const pass = (target: Duplex, source: Duplex, bytes: Buffer): void => {
-    if (bytes.length > 0 && !target.destroyed && !target.write(bytes)) source.pause();
+    if (bytes.length === 0 || target.destroyed || target.write(bytes)) return;
+    if (source === upstream || target.writableLength > AHEAD_BYTES) source.pause();
   };
   const hearClient = (chunk: Buffer): void => {
     bytesIn += chunk.length;
@@ -53,10 +65,13 @@ export function splice({ client, upstream, toUpstream, toClient }: Joined): Spli
   };
   const end = (ending: Duplex, ended: Duplex): void => {
     if (!ending.writableEnded) ending.end();
-    const late = setTimeout(() => {
-      ending.destroy();
-      ended.destroy();
-    }, LINGER_MS);
+    const late = setTimeout(
+      () => {
+        cutOff(ending);
+        ended.destroy();
+      },
+      ended === client ? CLIENT_LINGER_MS : SERVICE_LINGER_MS,
+    );
     ending.once('close', () => clearTimeout(late));
   };
   /** A service that was killed said no Close: the client is told one, so that it knows to connect again. */
@@ -78,7 +93,7 @@ export function splice({ client, upstream, toUpstream, toClient }: Joined): Spli
       if (source === upstream && tellLoss()) return;
       // What has been handed over still goes out; a side that was cut off takes the other with it.
       if (source.readableEnded) end(target, source);
-      else target.destroy();
+      else cutOff(target);
     });
     source.resume();
   };
