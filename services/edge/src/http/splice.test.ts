@@ -76,6 +76,7 @@ test('the end of a client’s words is heard behind some that have not been take
     },
     { intervalMs: 5, timeoutMs: 20_000 },
   );
+  for (let count = 0; count < 4; count += 1) ends.client.write(CHUNK);
   ends.client.end();
   await untilGone(ends);
 });
