@@ -63,7 +63,9 @@ verifies('identity:missing', 'no credential, a wrong one and a broken one are re
     { cookie: 'postern_session=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA' },
   ];
   for (const headers of credentials) {
-    for (const path of ['/api/sql', '/api/people', '/api/me']) {
+    // Wrong passwords of one client are counted: where all scenarios are one client, few of them are shown.
+    const isCounted = headers['authorization']?.startsWith('Basic ') === true;
+    for (const path of isCounted ? ['/api/sql'] : ['/api/sql', '/api/people', '/api/me']) {
       const options = path === '/api/sql' ? { json: { query: 'select 1' }, headers } : { headers };
       const answer = await request(mesh.edges[0], path, options);
       expect(answer.status, `${path} ${JSON.stringify(headers)}`).toBe(401);

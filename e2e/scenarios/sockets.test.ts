@@ -63,8 +63,9 @@ verifies('socket:login', 'who is nobody is told so and nothing else, and gets no
     // Whoever says a wrong name is not let in by their cookie instead.
     { first: { token: 'wrong' }, headers: { ...session, origin: mesh.edges[0] } },
   ];
-  for (const path of PATHS) {
-    for (const { first, headers } of refused) {
+  for (const [index, path] of PATHS.entries()) {
+    // Wrong passwords of one client are counted: where all scenarios are one client, few of them are shown.
+    for (const { first, headers } of index === 0 ? refused : refused.slice(2)) {
       await using socket = await openSocket(mesh.edges[0], first, { path, headers });
       expect(await socket.ended, JSON.stringify(first)).toEqual({ code: 1002, reason: 'unauthorized' });
       expect(socket.messages).toEqual([]);
