@@ -1,5 +1,7 @@
 /** Questions of a subscription, one after the other, in a session of its caller's login. */
 import type { SqlError } from '../domain/entries.ts';
+import type { Bound } from '../domain/guard.ts';
+import { tookTooLong } from '../domain/guard.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { MessageType, readError, sqlError } from './messages.pg.ts';
 import { QueryFailure } from './readings.pg.ts';
@@ -22,6 +24,8 @@ const rowTooLarge: SqlError = { message: 'a row is too large for a subscription'
 
 export class Asking implements Exchange {
   readonly #connection: Connection;
+  /** The cost guard's, of each exchange; also the time that a reader takes counts. */
+  readonly #timeMax: Bound | undefined;
   #listener: RowsListener | undefined;
   #ended: (() => void) | undefined;
   #error: SqlError | undefined;
@@ -30,8 +34,9 @@ export class Asking implements Exchange {
   #pieces: Buffer[] = [];
   #pieceBytes = 0;
 
-  constructor(connection: Connection) {
+  constructor(connection: Connection, timeMax?: Bound) {
     this.#connection = connection;
+    this.#timeMax = timeMax;
   }
 
   /** A statement without rows; also out of a transaction that has failed. */
@@ -74,7 +79,10 @@ export class Asking implements Exchange {
 
   async #exchange(bytes: Buffer, listener: RowsListener | undefined): Promise<void> {
     if (this.#stopped !== undefined) throw new QueryFailure(this.#stopped);
+    const bound = this.#timeMax;
+    const late = bound === undefined ? undefined : setTimeout(() => this.stop(tookTooLong(bound)), bound.value);
     await this.#send(bytes, listener);
+    clearTimeout(late);
     if (this.#stopped !== undefined) throw new QueryFailure(this.#stopped);
     if (this.#error !== undefined) throw new QueryFailure(this.#error);
   }

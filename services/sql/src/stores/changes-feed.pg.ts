@@ -7,7 +7,7 @@ import type { ResumeToken } from '../domain/changes-token.ts';
 import { printToken } from '../domain/changes-token.ts';
 import type { Column, SqlError } from '../domain/entries.ts';
 import { describeColumns } from '../domain/entries.ts';
-import { estimateFault, EXPLAIN, readEstimate } from '../domain/guard-estimate.ts';
+import { cannotEstimate, estimateFault, EXPLAIN, readEstimate } from '../domain/guard-estimate.ts';
 import type { Bounds } from '../domain/guard.ts';
 import { needsEstimate, tooManyBytes, tooManyRows } from '../domain/guard.ts';
 import { batchTooLarge, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
@@ -100,6 +100,8 @@ export class Feed {
   }
 
   get bytes(): number {
+    // What has failed is about to be given up.
+    if (this.#error !== undefined) return 0;
     return (this.#source?.bytes ?? 0) + (this.#history?.bytes ?? 0);
   }
 
@@ -134,6 +136,7 @@ export class Feed {
   /** It cannot go on, now or when it is to be continued. */
   fail(error: SqlError): void {
     this.#error ??= error;
+    this.#source?.[Symbol.dispose]();
     if (this.isKept) this.#keeper.failed();
     else this.#attendance?.stop(this.#error);
   }
@@ -203,11 +206,16 @@ export class Feed {
   async #prepare(attendance: Listening, asking: Asking): Promise<Source> {
     const { query } = this.#request.statement;
     await this.#judge(query, asking, attendance);
+    await asking.ask(['BEGIN READ ONLY']);
     await this.#estimate(query, asking);
+    await asking.ask(['COMMIT']);
     const { describeRows, changeLog, clock, limits } = this.#options;
     const listener: SourceListener = {
       wake: () => this.#wake.resolve(),
-      grown: () => this.#keeper.grown(),
+      grown: () => {
+        this.#keeper.grown();
+        return this.#error === undefined;
+      },
       fail: (error) => this.fail(error),
     };
     const images = await prepareImages(asking, { query, describeRows });
@@ -221,6 +229,8 @@ export class Feed {
       describeRows,
       bytesMax: limits.backlogBytes,
       tooLarge: { message: 'the rows of the query are too many for a subscription', code: '53400' },
+      estimate: (current) => this.#estimate(query, current),
+      newCount: () => counter(this.#options.guard.boundsOf(this.principal)),
     });
     this.#requery = new RequerySource({ rows, log: changeLog, clock, listener, pollMs: limits.pollMs });
     return this.#requery;
@@ -239,12 +249,16 @@ export class Feed {
       throw new QueryFailure(verdict.error);
     }
     if (!verdict.isOneSelect || verdict.forbidden !== undefined) throw new QueryFailure(notOneQuery);
+    const bounds = this.#options.guard.boundsOf(this.principal);
+    const opaque = verdict.parts.find(({ kind }) => kind === 'opaque');
+    if (opaque !== undefined && needsEstimate(bounds)) throw new QueryFailure(cannotEstimate(opaque, bounds));
   }
 
+  /** In a transaction that is open. */
   async #estimate(query: string, asking: Asking): Promise<void> {
     const bounds = this.#options.guard.boundsOf(this.principal);
     if (!needsEstimate(bounds)) return;
-    const rows = await asking.ask(['BEGIN READ ONLY'], [`${EXPLAIN}${query}`], ['COMMIT']);
+    const rows = await asking.ask([`${EXPLAIN}${query}`]);
     const plan = rows[0]?.[0] ?? '';
     const estimate = readEstimate(plan);
     if (estimate === undefined) throw new QueryFailure(notOneQuery);
@@ -346,7 +360,7 @@ const merging = {
   severity: 'notice',
 };
 
-/** The cost guard's bounds of rows and bytes hold for what is there at the start. */
+/** The cost guard's bounds of rows and bytes hold for what is there at the start, and for what a query answers whenever it is run. */
 function counter({ rowsMax, resultBytesMax }: Bounds): (row: Buffer) => void {
   let [rows, bytes] = [0, 0];
   return (row) => {

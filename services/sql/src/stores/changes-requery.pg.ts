@@ -35,6 +35,10 @@ export interface RequeryOptions {
   /** Bytes of rows that may be held. */
   readonly bytesMax: number;
   readonly tooLarge: SqlError;
+  /** Rejects if the query would cost too much by now. Asked in the transaction that is to run it. */
+  readonly estimate: (asking: Asking) => Promise<void>;
+  /** Hears the rows of one run, and throws when they are too many. */
+  readonly newCount: () => (row: Buffer) => void;
 }
 
 export interface Evaluated {
@@ -65,14 +69,17 @@ export class RequeryRows {
 
   /** Nothing is taken note of until the answer is applied. */
   async evaluate(asking: Asking): Promise<Evaluated> {
-    const { query, describeRows, bytesMax, tooLarge } = this.#options;
+    const { query, describeRows, bytesMax, tooLarge, estimate, newCount } = this.#options;
     const next = new CountedRows();
+    const count = newCount();
     await asking.ask(['BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY']);
     try {
       const [[snapshot, lsn] = []] = await asking.ask(WHERE_WE_ARE);
+      await estimate(asking);
       await readRows(asking, query, [], describeRows, {
         ownColumns: 0,
         row: (_, row) => {
+          count(row);
           next.add(row);
           // The rows from before are still there.
           if (next.bytes + this.#rows.bytes > bytesMax) throw new QueryFailure(tooLarge);

@@ -202,15 +202,16 @@ class AllSubscriptions implements LiveSubscriptions {
 
   async #session(attendance: Attendance): Promise<{ readonly asking: Asking; release(): Promise<void> }> {
     const { request } = attendance;
+    const { statementTimeMs } = this.#options.guard.boundsOf(request.caller.principal);
     if (request.session !== undefined) {
-      const asking = new Asking(request.session);
+      const asking = new Asking(request.session, statementTimeMs);
       attendance.ask(asking);
       return { asking, release: () => asking.tidy() };
     }
     const session = await this.#options.sessions.hold(request.caller, attendance.stopped);
     if (session.kind === 'refused') throw new QueryFailure(session.error);
     const { connection, giveBack } = session.lease;
-    const asking = new Asking(connection);
+    const asking = new Asking(connection, statementTimeMs);
     const release = (): Promise<void> => {
       giveBack(Promise.resolve(false));
       return Promise.resolve();
