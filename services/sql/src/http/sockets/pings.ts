@@ -28,7 +28,7 @@ export function answerPings(ws: WebSocket, drain: () => void): void {
 }
 
 /** How often a peer is tried who is not read, or waits. */
-export const PING_MS = 1_000;
+export const PING_MS = 500;
 
 /** A peer that is gone shows when it is sent something; what waits to be written already is enough of that. */
 export function ping(ws: WebSocket): void {
