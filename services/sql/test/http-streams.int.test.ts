@@ -111,6 +111,20 @@ test('the last line is the error, and what was not finished before it is not sai
   expect(outcomes(await sql.simple(alice, 'select count(*) from erring_t'))).toEqual([[['1']]]);
 });
 
+test('what is rolled back because its transaction was left open is not said to be ok', async ({ sql, person }) => {
+  const alice = await person('open');
+  await sql.simple(alice, 'create table open_t (a int)');
+  const end = { status: 'rolled back' };
+  for (const body of [
+    { query: 'begin; insert into open_t values (1)' },
+    { queries: [{ query: 'begin' }, { query: 'insert into open_t values (1)' }] },
+  ]) {
+    expect(await lines(sql, alice, body)).toEqual([{ ok: 'BEGIN' }, { ok: 'INSERT 0 1' }, end]);
+  }
+  expect((await lines(sql, alice, { query: 'begin; insert into open_t values (1); commit' })).at(-1)).toEqual({ status: 'ok' });
+  expect(outcomes(await sql.simple(alice, 'select count(*) from open_t'))).toEqual([[['1']]]);
+});
+
 /** A deferred constraint speaks only at the commit. */
 test('nothing is said to be ok before it is committed', async ({ sql, person }) => {
   const alice = await person('committing');

@@ -2,7 +2,7 @@
 import type { Notice, ReportedSetting, SqlError } from './entries.ts';
 import type { Flow } from './outlet.ts';
 import type { Output } from './output.ts';
-import type { RowForm, RowShape, StreamScript } from './script.ts';
+import type { RowForm, RowShape, StreamScript, TransactionStatus } from './script.ts';
 import { jsonRows } from './script.ts';
 
 const NEWLINE = 0x0a;
@@ -79,9 +79,11 @@ export class NdjsonScript implements StreamScript {
     this.#flow.release();
   }
 
-  finished(): void {
+  finished(status: TransactionStatus): void {
     if (this.#isCut) return this.#flow.abort();
-    this.#line(this.#error === undefined ? { status: 'ok' } : { error: this.#error });
+    // A transaction that the request has left open is rolled back with the session.
+    const end = { status: status === 'I' ? 'ok' : 'rolled back' };
+    this.#line(this.#error === undefined ? end : { error: this.#error });
     this.#flow.end();
   }
 

@@ -65,6 +65,6 @@ export interface Script {
 
 /** A script of a request whose answer is sent while it runs. */
 export interface StreamScript extends Script {
-  /** Nothing more is told. The transaction, if any, is still open on a session that is held. */
+  /** Nothing more is told. A transaction that is still open is rolled back. */
   finished(status: TransactionStatus): void;
 }

@@ -36,6 +36,17 @@ test('a value that is no number is 0', () => {
   ]);
 });
 
+/** Prometheus refuses a page with a number that its own cannot hold. */
+test('a number beyond a double is infinite', () => {
+  expect([`1${'0'.repeat(400)}`, '-1e400', '+2e999', '1e308', '1e-999'].map(printValue)).toEqual([
+    '+Inf',
+    '-Inf',
+    '+Inf',
+    '1e308',
+    '1e-999',
+  ]);
+});
+
 /** Otherwise a label could end its line and begin a series of its own. */
 test('a label cannot leave its quotes', () => {
   expect(printed(['who', 'n'], ['a"} 1\nforged{x="\\', '1']).text.split('\n')).toHaveLength(4);

@@ -80,8 +80,14 @@ const WORDS: Readonly<Record<string, string>> = { NaN: 'NaN', Infinity: '+Inf', 
 export function printValue(text: string | null): string {
   if (text === null) return '0';
   const trimmed = text.trim();
-  if (NUMBER.test(trimmed)) return trimmed;
+  if (NUMBER.test(trimmed)) return withinDouble(trimmed);
   return Object.hasOwn(WORDS, trimmed) ? (WORDS[trimmed] ?? '0') : '0';
+}
+
+/** Prometheus refuses the whole page for a number that a double cannot hold. */
+function withinDouble(text: string): string {
+  if (Number.isFinite(Number(text))) return text;
+  return text.startsWith('-') ? '-Inf' : '+Inf';
 }
 
 const escapeLabel = (text: string): string =>

@@ -46,7 +46,10 @@ export const SqlLine = z.union([
   z.strictObject({ ok: z.string(), parameters: Parameters.optional() }).describe('A statement without rows'),
   z.strictObject({ parameters: Parameters }).describe('Settings that the server told of later'),
   z.strictObject({ notice: Notice }),
-  z.strictObject({ status: z.literal('ok') }).describe('The last line: all is there'),
+  z.strictObject({ status: z.literal('ok') }).describe('The last line: all is there, and committed'),
+  z
+    .strictObject({ status: z.literal('rolled back') })
+    .describe('The last line: all is there, but a transaction was left open, and what it did has been undone'),
   z.strictObject({ error: SqlError }).describe('The last line: no more can come'),
 ]);
 

@@ -220,8 +220,8 @@ class RunningRequest {
     return stream.isAbandoned ? { kind: 'abandoned' } : (turned ?? { kind: 'ran', status: 'I' });
   }
 
-  /** Answers only what keeps the request from having a session. */
-  async #runAll(stream: Stream, plan: GuardedPlan): Promise<Turned | undefined> {
+  /** Answers what keeps the request from having a session, or how the transaction stands at the end. */
+  async #runAll(stream: Stream, plan: GuardedPlan): Promise<Turned | Ran | undefined> {
     const [first] = plan.steps;
     if (first === undefined) return undefined;
     if (first.kind === 'refuse') {
@@ -252,6 +252,7 @@ class RunningRequest {
         isRowsOnly: this.#asked.isRowsOnly ?? false,
         guarded: { bounds, yardstick: this.#options.yardstick },
       });
+      return { kind: 'ran', status: stream.transactionStatus };
     } finally {
       clearTimeout(deadline);
       const cleaned = connection.clean();
@@ -261,6 +262,5 @@ class RunningRequest {
       // Whoever hears the answer may ask again at once, and is to find no lock or name of this request.
       await cleaned.catch(() => false);
     }
-    return undefined;
   }
 }
