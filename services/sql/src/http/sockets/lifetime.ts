@@ -13,6 +13,8 @@ export const CloseCode = {
   internalError: 1011,
   /** The client may come again at once. */
   serviceRestart: 1012,
+  /** The client may come again later. */
+  tryAgain: 1013,
   unauthorized: 4401,
 } as const;
 

@@ -5,6 +5,7 @@ import { WebSocketServer } from 'ws';
 import type { SocketRoute } from '../server.ts';
 import type { Lifetimes } from './lifetime.ts';
 import type { TunnelOptions } from './tunnel.ts';
+import { createReceiving } from './receiving.ts';
 import { Tunnel } from './tunnel.ts';
 
 export interface TunnelRouteOptions extends TunnelOptions {
@@ -14,6 +15,8 @@ export interface TunnelRouteOptions extends TunnelOptions {
 
 /** Bytes of a message, 16 MiB: the driver puts all it writes at a time into one. A longer one ends the connection with 1009. */
 const MESSAGE_BYTES_MAX = 16_777_216;
+/** Of messages that have not come whole, on all sockets together. */
+const RECEIVING_BYTES_MAX = 268_435_456;
 
 export function tunnelRoute({ lifetimes, log, ...options }: TunnelRouteOptions): SocketRoute {
   const server = new WebSocketServer({
@@ -23,11 +26,13 @@ export function tunnelRoute({ lifetimes, log, ...options }: TunnelRouteOptions):
     autoPong: false,
     maxPayload: MESSAGE_BYTES_MAX,
   });
+  const receiving = createReceiving(RECEIVING_BYTES_MAX, MESSAGE_BYTES_MAX);
   return {
     path: '/v2',
     async accept({ caller, request, socket, head, requestId }) {
       server.handleUpgrade(request, socket, head, (ws) => {
         const tunnel = new Tunnel(ws, { ...options, caller, log: log.child({ requestId }) });
+        receiving(socket, ws);
         ws.once('close', lifetimes.add(tunnel));
       });
     },
