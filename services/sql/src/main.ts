@@ -17,6 +17,8 @@ import { createLogins } from './clients/auth.ts';
 import { hearCancels } from './clients/edge.ts';
 import { refine, settings } from './config.ts';
 import { createCancelKeys } from './domain/cancel-keys.ts';
+import type { IsRevoked } from './domain/revocation.ts';
+import { ofCredential, ofSession } from './domain/revocation.ts';
 import { createLifetimes } from './http/sockets/lifetime.ts';
 import { createCatalogBook } from './stores/catalog-dump.pg.ts';
 import { createCatalog } from './stores/catalog.pg.ts';
@@ -147,7 +149,7 @@ await runService(
     });
     measurePools(metrics, sessions, runner);
     measureSubscriptions(metrics, changes.subscriptions);
-    const readings = createReadings({ sessions, clock, readingMs: config.statementTimeoutMs });
+    const readings = createReadings({ sessions, clock, guard, readingMs: config.statementTimeoutMs });
     const answers = { spoolBytes: config.spoolBytes, spoolFolder: config.spoolDir, spoolSpace };
     const cancelKeys = createCancelKeys();
     const lifetimes = createLifetimes({ drainMs, now: () => Date.now() });
@@ -161,20 +163,24 @@ await runService(
       catalog: types,
       resultBytes: config.resultBytesMax,
     });
+    const endRequests = (isRevoked: IsRevoked): void => {
+      desk.revokeWhere(isRevoked);
+      runner.revokeWhere(isRevoked);
+      readings.revokeWhere(isRevoked);
+      neon.revokeWhere(isRevoked);
+    };
     scope.use(
       listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
         if (tokenId === undefined) sessions.revoke(principalId);
         lifetimes.credentialRevoked({ principalId, tokenId });
-        desk.revoke(principalId, tokenId);
-        runner.revoke(principalId, tokenId);
-        readings.revoke(principalId, tokenId);
-        neon.revoke(principalId, tokenId);
+        endRequests(ofCredential({ principalId, tokenId }));
         changes.revoke(principalId, tokenId);
       }),
     );
     scope.use(
       listen(bus, sessionRevoked, log, (revoked) => {
         lifetimes.sessionRevoked(revoked);
+        endRequests(ofSession(revoked));
         changes.sessionRevoked(revoked);
       }),
     );

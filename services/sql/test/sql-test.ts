@@ -28,6 +28,8 @@ import { createCancelKeys } from '../src/domain/cancel-keys.ts';
 import type { LimitTable } from '../src/domain/guard.ts';
 import { createGuard } from '../src/domain/guard.ts';
 import type { Lifetimes } from '../src/http/sockets/lifetime.ts';
+import type { IsRevoked } from '../src/domain/revocation.ts';
+import { ofCredential, ofSession } from '../src/domain/revocation.ts';
 import { createLifetimes } from '../src/http/sockets/lifetime.ts';
 import { createCatalogBook } from '../src/stores/catalog-dump.pg.ts';
 import { createCatalog } from '../src/stores/catalog.pg.ts';
@@ -346,7 +348,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       failed: () => {},
     }),
   );
-  const readings = createReadings({ sessions, clock, readingMs: 30_000 });
+  const readings = createReadings({ sessions, clock, guard, readingMs: 30_000 });
   const { hasLog = false, logUrl = database.url, replicaId = 'replica-1', ...changeLimits } = settings.changes ?? {};
   const changes = createChanges({
     replicaId,
@@ -383,16 +385,25 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     catalog: types,
     resultBytes,
   });
-  scope.use(listen(bus, sessionRevoked, log, (revoked) => lifetimes.sessionRevoked(revoked)));
+  const endRequests = (isRevoked: IsRevoked): void => {
+    desk.revokeWhere(isRevoked);
+    runner.revokeWhere(isRevoked);
+    readings.revokeWhere(isRevoked);
+    neon.revokeWhere(isRevoked);
+  };
+  scope.use(
+    listen(bus, sessionRevoked, log, (revoked) => {
+      lifetimes.sessionRevoked(revoked);
+      endRequests(ofSession(revoked));
+      changes.sessionRevoked(revoked);
+    }),
+  );
   scope.use(hearCancels(bus, log, cancelKeys));
   scope.use(
     listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
       if (tokenId === undefined) sessions.revoke(principalId);
       lifetimes.credentialRevoked({ principalId, tokenId });
-      desk.revoke(principalId, tokenId);
-      runner.revoke(principalId, tokenId);
-      readings.revoke(principalId, tokenId);
-      neon.revoke(principalId, tokenId);
+      endRequests(ofCredential({ principalId, tokenId }));
       changes.revoke(principalId, tokenId);
     }),
   );

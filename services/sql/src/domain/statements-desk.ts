@@ -2,10 +2,13 @@
  * Statements that run without anybody waiting for them: begun, looked at, canceled, and forgotten some time after their
  * end. Each belongs to the principal that began it, and to nobody else.
  */
+import type { Principal } from '@postern/contracts/common';
+
 import type { SqlError } from './entries.ts';
 import type { Occupation } from './inspections.ts';
 import type { KeptAnswer, Keeper, Keeping, Room } from './keeping.ts';
 import type { Clock, RunOptions, Turned } from './ports.ts';
+import type { IsRevoked } from './revocation.ts';
 
 export interface DeskLimits {
   /** Statements, running and ended, of one principal and of all. */
@@ -72,8 +75,8 @@ export interface Desk {
   forget(principalId: string, id: string): void;
   /** The latest first. */
   list(principalId: string): readonly Statement[];
-  /** All of a principal are forgotten; with a token, those that came with it. */
-  revoke(principalId: string, tokenId: string | undefined): void;
+  /** Those of such principals are forgotten. */
+  revokeWhere(isRevoked: IsRevoked): void;
   /** Revocations may have been missed. */
   revokeAll(): void;
   /** Forgets what has expired. */
@@ -103,16 +106,16 @@ export function createDesk(options: DeskOptions): Desk {
   };
   const drop = (job: Job): void => {
     jobs.delete(job.id);
-    const owner = byPrincipal.get(job.principalId);
+    const owner = byPrincipal.get(job.principal.id);
     owner?.jobs.delete(job);
     job.forget(() => {
       // The bytes of one that is forgotten may still be read: until then its room is that of its owner.
-      if (owner?.jobs.size === 0 && byPrincipal.get(job.principalId) === owner) byPrincipal.delete(job.principalId);
+      if (owner?.jobs.size === 0 && byPrincipal.get(job.principal.id) === owner) byPrincipal.delete(job.principal.id);
     });
   };
   const own = (principalId: string, id: string): Job | undefined => {
     const job = jobs.get(id);
-    if (job?.principalId !== principalId) return undefined;
+    if (job?.principal.id !== principalId) return undefined;
     if (!job.isExpired()) return job;
     drop(job);
     return undefined;
@@ -141,13 +144,11 @@ export function createDesk(options: DeskOptions): Desk {
       if (job !== undefined) drop(job);
     },
     list: (principalId) => [...(byPrincipal.get(principalId)?.jobs ?? [])].filter((job) => !job.isExpired()).toReversed(),
-    revoke(principalId, tokenId) {
-      for (const job of byPrincipal.get(principalId)?.jobs ?? []) {
-        if (tokenId === undefined || job.tokenId === tokenId) drop(job);
-      }
+    revokeWhere(isRevoked) {
+      for (const job of jobs.values()) if (isRevoked(job.principal)) drop(job);
     },
     revokeAll() {
-      for (const job of jobs.values()) if (job.isRunning || job.tokenId !== undefined) drop(job);
+      for (const job of jobs.values()) if (job.isRunning || job.principal.tokenId !== undefined) drop(job);
     },
     sweep() {
       for (const job of jobs.values()) if (job.isExpired()) drop(job);
@@ -163,9 +164,9 @@ export function createDesk(options: DeskOptions): Desk {
     },
     counts: () => ({ running: [...jobs.values()].filter((job) => job.isRunning).length, kept: jobs.size }),
     census: () =>
-      [...jobs.values()].map(({ principalId, role, state }) => ({
-        principalId,
-        role,
+      [...jobs.values()].map(({ principal, state }) => ({
+        principalId: principal.id,
+        role: principal.dbRole,
         forMs: options.wall() - state.createdAt,
         state: state.status,
       })),
@@ -189,9 +190,7 @@ type TurnedAway = Extract<Turned, { readonly kind: 'notOneStatement' }> | { read
 
 class Job implements Statement {
   readonly id: string;
-  readonly principalId: string;
-  readonly role: string;
-  readonly tokenId: string | undefined;
+  readonly principal: Principal;
   readonly ended: Promise<void>;
   readonly #options: DeskOptions;
   readonly #keeping: Keeping;
@@ -207,9 +206,7 @@ class Job implements Statement {
   constructor(asked: RunOptions, room: Room, options: DeskOptions) {
     const { principal } = asked.caller;
     this.id = options.newId();
-    this.principalId = principal.id;
-    this.role = principal.dbRole;
-    this.tokenId = principal.tokenId;
+    this.principal = principal;
     this.#options = options;
     this.#createdAt = options.wall();
     this.#keeping = options.keeper.keep({ ...asked, room, limitMs: options.limits.runMs });

@@ -4,6 +4,7 @@ import { isFailure } from '@postern/contracts/failure';
 
 import type { ChannelFeed, ChannelFeeds, ChannelRequest, ChannelSink } from '../domain/channels.ts';
 import type { SqlError } from '../domain/entries.ts';
+import type { Guard } from '../domain/guard.ts';
 import type { Clock } from '../domain/ports.ts';
 import { quoteName } from '../domain/changes-query.ts';
 import { Asking } from './changes-asking.pg.ts';
@@ -13,6 +14,7 @@ import { MessageReader } from './wire.pg.ts';
 
 export interface ChannelFeedsOptions {
   readonly sessions: Pick<Sessions, 'hold'>;
+  readonly guard: Pick<Guard, 'enter'>;
   /** Unix time in milliseconds. */
   readonly wallClock: Clock;
 }
@@ -35,7 +37,7 @@ const draining: SqlError = { message: 'the feed was ended because the service is
 const lost: SqlError = { message: 'the connection to the server was lost: notifications may be missing', code: '08006' };
 const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
 
-export function createChannelFeeds({ sessions, wallClock }: ChannelFeedsOptions): LiveChannelFeeds {
+export function createChannelFeeds({ sessions, guard, wallClock }: ChannelFeedsOptions): LiveChannelFeeds {
   const open = new Set<OpenFeed>();
   const serve = async (feed: OpenFeed): Promise<void> => {
     const { caller, channels } = feed.request;
@@ -60,15 +62,19 @@ export function createChannelFeeds({ sessions, wallClock }: ChannelFeedsOptions)
   };
   const run = async (feed: OpenFeed): Promise<void> => {
     open.add(feed);
-    const { expiresAt } = feed.request.caller.principal;
+    const { principal } = feed.request.caller;
+    const { expiresAt } = principal;
+    const admission = guard.enter(principal);
     const until = expiresAt * 1_000 - wallClock.now();
     const expiry =
       expiresAt === 0 || until > LONGEST_TIMER_MS ? undefined : setTimeout(() => feed.stop(expired), Math.max(0, until));
     try {
+      if (admission.kind === 'refused') throw new QueryFailure(admission.error);
       await serve(feed);
     } catch (error) {
       if (!feed.hasLeft) feed.sink.error(errorOf(error));
     } finally {
+      if (admission.kind === 'admitted') admission.leave();
       clearTimeout(expiry);
       open.delete(feed);
     }

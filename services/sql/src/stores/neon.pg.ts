@@ -8,6 +8,7 @@ import type { NeonError, NeonOutcome, NeonRequest, NeonRun, NeonRunner } from '.
 import { copyRefused, endsTransaction, mayBeCopy, transactionEndRefused } from '../domain/neon.ts';
 import { QUERIES_MAX, tooManyQueries } from '../domain/plan.ts';
 import type { Asker, Caller, Catalog, Grammar } from '../domain/ports.ts';
+import type { IsRevoked } from '../domain/revocation.ts';
 import { batchTooLarge, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
 import type { Connection } from './connection.pg.ts';
 import type { NeonEstimate } from './neon-guard.pg.ts';
@@ -30,8 +31,8 @@ export interface NeonOptions {
 }
 
 export interface CancelableNeonRunner extends NeonRunner {
-  /** Cancels what runs for a principal; with a token, only what came with that token. */
-  revoke(principalId: string, tokenId: string | undefined): void;
+  /** Cancels what runs for such principals. */
+  revokeWhere(isRevoked: IsRevoked): void;
   /** Revocations may have been missed: cancels everything that runs. */
   revokeAll(): void;
   census: Census;
@@ -47,8 +48,8 @@ export function createNeonRunner(options: NeonOptions): CancelableNeonRunner {
       const outcome = batch.run().finally(() => running.delete(batch));
       return { outcome, abandon: () => batch.abandon() };
     },
-    revoke(principalId, tokenId) {
-      for (const batch of running) batch.revoke(principalId, tokenId);
+    revokeWhere(isRevoked) {
+      for (const batch of running) batch.revokeIf(isRevoked);
     },
     revokeAll() {
       for (const batch of running) batch.stop(maybeRevokedError);
@@ -88,10 +89,8 @@ class RunningBatch {
     this.#task.abandon();
   }
 
-  revoke(principalId: string, tokenId: string | undefined): void {
-    const { principal } = this.#caller;
-    if (principal.id !== principalId || (tokenId !== undefined && tokenId !== principal.tokenId)) return;
-    this.stop(revokedError);
+  revokeIf(isRevoked: IsRevoked): void {
+    if (isRevoked(this.#caller.principal)) this.stop(revokedError);
   }
 
   stop(error: SqlError): void {

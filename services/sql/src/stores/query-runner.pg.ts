@@ -19,6 +19,7 @@ import type { Keeper, Keeping, Kept } from '../domain/keeping.ts';
 import { Marks } from '../domain/marks.ts';
 import type { Plan } from '../domain/plan.ts';
 import { planRequest } from '../domain/plan.ts';
+import type { IsRevoked } from '../domain/revocation.ts';
 import type { Script, TransactionStatus } from '../domain/script.ts';
 import type { Step } from '../domain/statements.ts';
 import { mayHideTypes } from '../domain/statements.ts';
@@ -47,8 +48,8 @@ export interface QueryRunnerOptions {
 }
 
 export interface CancelableRunner extends QueryRunner, Keeper {
-  /** Cancels what runs for a principal; with a token, only what came with that token. */
-  revoke(principalId: string, tokenId: string | undefined): void;
+  /** Cancels what runs for such principals. */
+  revokeWhere(isRevoked: IsRevoked): void;
   /** Revocations may have been missed: cancels everything that runs. */
   revokeAll(): void;
   /** Requests under way. */
@@ -100,8 +101,8 @@ export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner
         abandon: () => request.abandon(),
       };
     },
-    revoke(principalId, tokenId) {
-      for (const request of running) request.revoke(principalId, tokenId);
+    revokeWhere(isRevoked) {
+      for (const request of running) request.revokeIf(isRevoked);
     },
     revokeAll() {
       for (const request of running) request.stop(maybeRevokedError);
@@ -182,10 +183,8 @@ class RunningRequest {
     this.#stream?.abandon();
   }
 
-  revoke(principalId: string, tokenId: string | undefined): void {
-    const { principal } = this.#asked.caller;
-    if (principal.id !== principalId || (tokenId !== undefined && tokenId !== principal.tokenId)) return;
-    this.stop(revokedError);
+  revokeIf(isRevoked: IsRevoked): void {
+    if (isRevoked(this.#asked.caller.principal)) this.stop(revokedError);
   }
 
   stop(error: SqlError): void {

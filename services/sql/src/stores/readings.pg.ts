@@ -1,7 +1,9 @@
 /** Questions of the service's own making, asked one after the other in a session of the caller's login. */
 import type { SqlError } from '../domain/entries.ts';
 import type { Inspection, Inspector, Occupation } from '../domain/inspections.ts';
+import type { Guard } from '../domain/guard.ts';
 import type { Clock } from '../domain/ports.ts';
+import type { IsRevoked } from '../domain/revocation.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { MessageType, readColumns, readError, sqlError } from './messages.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
@@ -10,6 +12,7 @@ import { extendedQuery, simpleQuery } from './wire.pg.ts';
 export interface ReadingsOptions {
   readonly sessions: Pick<Sessions, 'open'>;
   readonly clock: Clock;
+  readonly guard: Pick<Guard, 'enter'>;
   /** Longest time of a whole reading. */
   readonly readingMs: number;
 }
@@ -17,8 +20,8 @@ export interface ReadingsOptions {
 export interface Readings {
   /** A {@link QueryFailure} that `work` does not catch is the reading's failure. */
   read<Value>(inspector: Inspector, work: (reader: Reader) => Promise<Value>): Promise<Inspection<Value>>;
-  /** Cancels what is read for a principal; with a token, only what came with that token. */
-  revoke(principalId: string, tokenId: string | undefined): void;
+  /** Cancels what is read for such principals. */
+  revokeWhere(isRevoked: IsRevoked): void;
   /** Revocations may have been missed: cancels everything that is read. */
   revokeAll(): void;
   underWay(): readonly Occupation[];
@@ -48,42 +51,47 @@ export class QueryFailure extends Error {
   }
 }
 
-export function createReadings({ sessions, clock, readingMs }: ReadingsOptions): Readings {
+export function createReadings({ sessions, clock, guard, readingMs }: ReadingsOptions): Readings {
   const underWay = new Set<UnderWay>();
+  const readInSession = async <Value>(
+    inspector: Inspector,
+    work: (reader: Reader) => Promise<Value>,
+  ): Promise<Inspection<Value>> => {
+    const { caller, gone } = inspector;
+    const session = await sessions.open(caller, gone);
+    if (session.kind === 'refused') return { kind: 'sessionRefused', error: session.error, isDenied: session.isDenied };
+    const { connection, giveBack } = session.lease;
+    const reader = new Reader(connection);
+    const entry = { inspector, reader, since: clock.now() };
+    underWay.add(entry);
+    const deadline = setTimeout(() => reader.stop(timeoutError), readingMs);
+    let isGone = false;
+    void gone.then(() => {
+      isGone = true;
+      reader.stop(abandonedError);
+    });
+    try {
+      return { kind: 'read', value: await work(reader) };
+    } catch (error) {
+      if (isGone) return { kind: 'abandoned' };
+      if (error instanceof QueryFailure) return { kind: 'failed', error: error.error };
+      throw error;
+    } finally {
+      clearTimeout(deadline);
+      underWay.delete(entry);
+      const cleaned = connection.clean();
+      giveBack(cleaned);
+      await cleaned.catch(() => false);
+    }
+  };
   return {
     async read(inspector, work) {
-      const { caller, gone } = inspector;
-      const session = await sessions.open(caller, gone);
-      if (session.kind === 'refused') return { kind: 'sessionRefused', error: session.error, isDenied: session.isDenied };
-      const { connection, giveBack } = session.lease;
-      const reader = new Reader(connection);
-      const entry = { inspector, reader, since: clock.now() };
-      underWay.add(entry);
-      const deadline = setTimeout(() => reader.stop(timeoutError), readingMs);
-      let isGone = false;
-      void gone.then(() => {
-        isGone = true;
-        reader.stop(abandonedError);
-      });
-      try {
-        return { kind: 'read', value: await work(reader) };
-      } catch (error) {
-        if (isGone) return { kind: 'abandoned' };
-        if (error instanceof QueryFailure) return { kind: 'failed', error: error.error };
-        throw error;
-      } finally {
-        clearTimeout(deadline);
-        underWay.delete(entry);
-        const cleaned = connection.clean();
-        giveBack(cleaned);
-        await cleaned.catch(() => false);
-      }
+      const admission = guard.enter(inspector.caller.principal);
+      if (admission.kind === 'refused') return { kind: 'failed', error: admission.error };
+      return readInSession(inspector, work).finally(admission.leave);
     },
-    revoke(principalId, tokenId) {
-      for (const { inspector, reader } of underWay) {
-        const { principal } = inspector.caller;
-        if (principal.id === principalId && (tokenId === undefined || tokenId === principal.tokenId)) reader.stop(revokedError);
-      }
+    revokeWhere(isRevoked) {
+      for (const { inspector, reader } of underWay) if (isRevoked(inspector.caller.principal)) reader.stop(revokedError);
     },
     revokeAll() {
       for (const { reader } of underWay) reader.stop(revokedError);

@@ -21,6 +21,11 @@ export const listenRoute = (feeds: ChannelFeeds): Route => ({
     if (fault !== undefined) throw new Failure('SQL_BODY_SHAPE', { detail: fault });
     const events = new EventStream(response);
     const send = (event: string, data: unknown): void => events.send(event, Buffer.from(JSON.stringify(data)));
+    const refuse = (error: SqlError): void => {
+      const body = JSON.stringify(error);
+      const status = error.code.startsWith('28') ? 403 : error.code.startsWith('08') ? 503 : 500;
+      response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body);
+    };
     const feed = feeds.open(
       { caller, channels },
       {
@@ -36,11 +41,6 @@ export const listenRoute = (feeds: ChannelFeeds): Route => ({
         },
       },
     );
-    const refuse = (error: SqlError): void => {
-      const body = JSON.stringify(error);
-      const status = error.code.startsWith('28') ? 403 : error.code.startsWith('08') ? 503 : 500;
-      response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body);
-    };
     const leave = (): void => feed.leave();
     response.once('close', leave);
     if (response.closed) leave();
