@@ -8,20 +8,25 @@ import pg from 'pg';
 
 import { readLine } from '../domain/changes-text.ts';
 import type { ReplicationOptions, ReplicationStream } from './changes-replication.pg.ts';
-import { openReplication } from './changes-replication.pg.ts';
+import { HEAD_BYTES, openReplication } from './changes-replication.pg.ts';
 
 /** A transaction of which something is for the follower. */
 export interface LoggedTransaction {
   readonly xid: number;
   /** Where its commit ends in the log: later ones are larger. */
   readonly lsn: bigint;
-  /** Lines of `test_decoding`, of the followed tables, in order. */
+  /** Lines of `test_decoding`, of the followed tables, in order; none for who does not hold any. */
   readonly lines: readonly Buffer[];
 }
 
 export interface Follower {
   /** As the server quotes them: `public."My table"`. */
   readonly tables: ReadonlySet<string>;
+  /**
+   * A line of this many bytes is about to be held for it, until its transaction is told: whether it may be. Who lacks this
+   * needs to know only that there was a transaction.
+   */
+  hold?(bytes: number): boolean;
   transaction(transaction: LoggedTransaction): void;
   /** Nothing is to come that was committed before `lsn`. */
   reached(lsn: bigint): void;
@@ -86,6 +91,8 @@ class RunningLog implements ChangeLog {
   #xid: number | undefined;
   #tables = new Set<string>();
   #lines = new Map<Follower, Buffer[]>();
+  /** Of the large line that is being read: who holds it. */
+  #holders: readonly Follower[] | undefined;
   #boundary: PromiseWithResolvers<void> | undefined;
 
   constructor(options: ChangeLogOptions) {
@@ -104,14 +111,18 @@ class RunningLog implements ChangeLog {
     return {
       mayHaveMissed: (isVisible) =>
         before.some(({ xid, tables }) => !isVisible(xid) && follower.tables.values().some((table) => tables.has(table))),
-      [Symbol.dispose]: () => void this.#followers.delete(follower),
+      [Symbol.dispose]: () => {
+        this.#followers.delete(follower);
+        this.#lines.delete(follower);
+      },
     };
   }
 
   async #open(): Promise<void> {
     try {
       const stream = await openReplication(this.#options, this.#closing.signal, {
-        line: (lsn, line) => this.#line(lsn, line),
+        line: (lsn, line, isOwn) => this.#line(lsn, line, isOwn),
+        isWanted: (head, bytes) => this.#isWanted(head, bytes),
         reached: (lsn) => this.#reached(lsn),
         closed: (error) => this.#closed(error),
       });
@@ -151,7 +162,7 @@ class RunningLog implements ChangeLog {
     else this.#retry(error);
   }
 
-  #line(lsn: bigint, bytes: Buffer): void {
+  #line(lsn: bigint, bytes: Buffer, isOwn: boolean): void {
     // The head of a line is ASCII, or a name.
     const line = readLine(bytes.toString('utf8', 0, headBytes(bytes)));
     switch (line.kind) {
@@ -161,20 +172,46 @@ class RunningLog implements ChangeLog {
       case 'commit':
         return this.#commit(lsn);
       case 'tables': {
-        for (const table of line.tables) this.#tables.add(table);
-        let copy: Buffer | undefined;
-        for (const follower of this.#followers) {
-          if (!line.tables.some((table) => follower.tables.has(table))) continue;
-          copy ??= Buffer.from(bytes);
-          const lines = this.#lines.get(follower);
-          if (lines === undefined) this.#lines.set(follower, [copy]);
-          else lines.push(copy);
-        }
+        const holders = this.#holders ?? this.#hold(line.tables, bytes.length);
+        this.#holders = undefined;
+        if (holders.length === 0) return;
+        const copy = isOwn ? bytes : Buffer.from(bytes);
+        for (const follower of holders) this.#lines.get(follower)?.push(copy);
         return;
       }
       case 'other':
         return;
     }
+  }
+
+  /** Of a large line, by its beginning. */
+  #isWanted(head: Buffer, bytes: number): boolean {
+    const text = head.toString('utf8');
+    // Anybody may write messages into the log, of any size.
+    if (!text.startsWith('table ')) return false;
+    // The names of a truncation may go on for long, but they are names.
+    if (!CHANGE.test(text)) return true;
+    const line = readLine(text);
+    if (line.kind !== 'tables') return false;
+    this.#holders = this.#hold(line.tables, bytes);
+    if (this.#holders.length > 0) return true;
+    this.#holders = undefined;
+    return false;
+  }
+
+  /** Takes note of the tables; answers who holds the line. */
+  #hold(tables: readonly string[], bytes: number): Follower[] {
+    for (const table of tables) {
+      // A copy: a part of a string keeps the whole.
+      if (!this.#tables.has(table)) this.#tables.add(Buffer.from(table).toString());
+    }
+    const holders: Follower[] = [];
+    for (const follower of this.#followers) {
+      if (!tables.some((table) => follower.tables.has(table))) continue;
+      if (!this.#lines.has(follower)) this.#lines.set(follower, []);
+      if (follower.hold?.(bytes) === true) holders.push(follower);
+    }
+    return holders;
   }
 
   #commit(lsn: bigint): void {
@@ -192,6 +229,7 @@ class RunningLog implements ChangeLog {
     this.#xid = undefined;
     this.#tables = new Set();
     this.#lines = new Map();
+    this.#holders = undefined;
     this.#boundary?.resolve();
     this.#boundary = undefined;
   }
@@ -209,7 +247,8 @@ class RunningLog implements ChangeLog {
   }
 }
 
-const HEAD_BYTES = 2_048;
+/** A line that tells what became of one row, as far as that. */
+const CHANGE = /^table (?:"(?:[^"]|"")*"|[^".]+)\.(?:"(?:[^"]|"")*"|[^":,]+): (?:INSERT|UPDATE|DELETE):/u;
 
 /** Enough to hold the names of a change's table; a truncation may name many. */
 const headBytes = (bytes: Buffer): number =>

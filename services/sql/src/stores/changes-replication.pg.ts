@@ -12,8 +12,10 @@ export interface ReplicationOptions {
 }
 
 export interface ReplicationReceiver {
-  /** One line; its bytes are good until the call returns. */
-  line(lsn: bigint, line: Buffer): void;
+  /** One line; unless they are its own, its bytes are good until the call returns. */
+  line(lsn: bigint, line: Buffer, isOwn: boolean): void;
+  /** By the beginning of a large line, and its length: whether it is to be held and told. */
+  isWanted(head: Buffer, bytes: number): boolean;
   /** Nothing is to come from before this place of the log. */
   reached(lsn: bigint): void;
   closed(error: Error): void;
@@ -24,8 +26,8 @@ export interface ReplicationStream extends AsyncDisposable {}
 const CONNECT_TIMEOUT_MS = 5_000;
 /** The server gives up after its wal_sender_timeout, 60 s by default. */
 const STATUS_MS = 5_000;
-/** A line cannot be longer than a message, 1 GiB; one that is this long is not held. */
-const LINE_MAX_BYTES = 268_435_456;
+/** Of a line: enough for the names of a change's table. */
+export const HEAD_BYTES = 2_048;
 
 /** Forms that read the same in any session. */
 const SETTINGS =
@@ -83,6 +85,7 @@ const GOODBYE_MS = 2_000;
 const XLOG_DATA = 0x77;
 const KEEPALIVE = 0x6b;
 const HEADER_BYTES = 25;
+const BEGINNING_BYTES = HEADER_BYTES + HEAD_BYTES;
 /** The first letter of a commit's line. */
 const COMMIT = 0x43;
 
@@ -90,8 +93,10 @@ class Walsender implements ReplicationStream {
   readonly #stream: Duplex;
   readonly #receiver: ReplicationReceiver;
   readonly #timer: NodeJS.Timeout;
-  #pieces: Buffer[] = [];
-  #pieceBytes = 0;
+  /** The large message that is being read: its beginning, or all of it if it is wanted. */
+  #large: Buffer | undefined;
+  #largeBytes = 0;
+  #isSkipping = false;
   #reached = 0n;
   #error: Error | undefined;
   #isClosed = false;
@@ -119,7 +124,7 @@ class Walsender implements ReplicationStream {
   }
 
   #message(type: number, bytes: Buffer, from: number, to: number): undefined {
-    if (type === COPY_DATA) this.#data(bytes, from, to);
+    if (type === COPY_DATA) this.#data(bytes, from, to, false);
     else if (type === MessageType.error) {
       const { message, code } = readError(bytes, from, to);
       this.#fail(new ReplicationFault(`${code}: ${message}`));
@@ -134,26 +139,48 @@ class Walsender implements ReplicationStream {
     return undefined;
   }
 
+  /** What nobody wants is not held, however large it is. */
   #piece(type: number, bytes: Buffer, from: number, to: number, left: number): undefined {
-    if (this.#pieceBytes + to - from + left > LINE_MAX_BYTES) {
-      this.#fail(new ReplicationFault('a changed row is too large'));
+    if (type !== COPY_DATA) {
+      this.#fail(new ReplicationFault('the server sent a message that is too large'));
       return undefined;
     }
-    this.#pieces.push(Buffer.from(bytes.subarray(from, to)));
-    this.#pieceBytes += to - from;
+    if (!this.#isSkipping) this.#gather(bytes, from, to, left);
     if (left > 0) return undefined;
-    const whole = Buffer.concat(this.#pieces);
-    this.#pieces = [];
-    this.#pieceBytes = 0;
-    return this.#message(type, whole, 0, whole.length);
+    const whole = this.#large;
+    this.#large = undefined;
+    this.#largeBytes = 0;
+    this.#isSkipping = false;
+    if (whole !== undefined) this.#data(whole, 0, whole.length, true);
+    return undefined;
   }
 
-  #data(bytes: Buffer, from: number, to: number): void {
+  #gather(bytes: Buffer, from: number, to: number, left: number): void {
+    this.#large ??= Buffer.allocUnsafe(BEGINNING_BYTES);
+    let at = from;
+    if (this.#largeBytes < BEGINNING_BYTES) {
+      at += bytes.copy(this.#large, this.#largeBytes, from, Math.min(to, from + BEGINNING_BYTES - this.#largeBytes));
+      this.#largeBytes += at - from;
+      if (this.#largeBytes < BEGINNING_BYTES) return;
+      const size = this.#largeBytes + to - at + left;
+      if (!this.#receiver.isWanted(this.#large.subarray(HEADER_BYTES), size - HEADER_BYTES)) {
+        this.#isSkipping = true;
+        this.#large = undefined;
+        return;
+      }
+      const whole = Buffer.allocUnsafe(size);
+      this.#large.copy(whole);
+      this.#large = whole;
+    }
+    this.#largeBytes += bytes.copy(this.#large, this.#largeBytes, at, to);
+  }
+
+  #data(bytes: Buffer, from: number, to: number, isOwn: boolean): void {
     const kind = bytes[from];
     const lsn = bytes.readBigUInt64BE(from + 1);
     if (kind === XLOG_DATA) {
       if (bytes[from + HEADER_BYTES] === COMMIT) this.#reached = lsn;
-      this.#receiver.line(lsn, bytes.subarray(from + HEADER_BYTES, to));
+      this.#receiver.line(lsn, bytes.subarray(from + HEADER_BYTES, to), isOwn);
       return;
     }
     if (kind !== KEEPALIVE) return;

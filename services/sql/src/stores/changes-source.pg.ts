@@ -14,8 +14,8 @@ import { QueryFailure } from './readings.pg.ts';
 export interface SourceListener {
   /** There may be something to do. */
   wake(): void;
-  /** It has grown: whether it may. */
-  grown(): void;
+  /** It has grown: whether it goes on. */
+  grown(): boolean;
   /** It cannot go on. */
   fail(error: SqlError): void;
 }
@@ -47,6 +47,10 @@ const noStart: SqlError = {
   hint: 'Try again.',
 };
 
+const rowTooLarge: SqlError = { message: 'the subscription is retired: a changed row is too large', code: '53400' };
+/** Of a line, so that it can be a string. */
+const LINE_MAX_BYTES = 268_435_456;
+
 const LINES_MAX = 1_000;
 const LINES_BYTES_MAX = 2_097_152;
 /** How often rights are looked at when nothing changes. */
@@ -69,6 +73,8 @@ export class ImageSource implements Source {
   #lines: LoggedLine[] = [];
   #from = 0;
   #lineBytes = 0;
+  /** The same of the transaction that is being told. */
+  #comingBytes = 0;
   #reached = 0n;
   #checkAt: number;
 
@@ -85,6 +91,7 @@ export class ImageSource implements Source {
     const { tables } = this.#images;
     this.#following = await this.#log.follow({
       tables,
+      hold: (bytes) => this.#hold(bytes),
       transaction: (transaction) => this.#take(transaction),
       reached: (lsn) => {
         this.#reached = lsn;
@@ -99,7 +106,7 @@ export class ImageSource implements Source {
   }
 
   get bytes(): number {
-    return this.#images.bytes + this.#lineBytes;
+    return this.#images.bytes + this.#lineBytes + this.#comingBytes;
   }
 
   get reached(): bigint {
@@ -110,12 +117,21 @@ export class ImageSource implements Source {
     return this.#from < this.#lines.length ? 0 : Math.max(0, this.#checkAt - this.#clock.now());
   }
 
+  #hold(bytes: number): boolean {
+    if (bytes > LINE_MAX_BYTES) {
+      this.#listener.fail(rowTooLarge);
+      return false;
+    }
+    this.#comingBytes += bytes + LINE_BYTES;
+    return this.#listener.grown();
+  }
+
   #take({ xid, lsn, lines }: LoggedTransaction): void {
+    this.#comingBytes = 0;
     if (this.#snapshot !== undefined && isVisible(this.#snapshot, xid)) return;
     if (this.#snapshot === undefined) this.#early.push({ xid, lsn, lines });
     else this.#queue(lsn, lines);
     for (const line of lines) this.#lineBytes += line.length + LINE_BYTES;
-    this.#listener.grown();
     this.#listener.wake();
   }
 
@@ -175,8 +191,12 @@ export class ImageSource implements Source {
     return apply();
   }
 
+  /** Lines that wait are not held for who will not show them. */
   [Symbol.dispose](): void {
     this.#following?.[Symbol.dispose]();
+    this.#lines = [];
+    this.#early = [];
+    this.#from = 0;
   }
 }
 

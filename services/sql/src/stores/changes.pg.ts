@@ -86,6 +86,9 @@ class AllSubscriptions implements LiveSubscriptions {
   readonly #options: SubscriptionsOptions;
   readonly #feeds = new Map<string, Feed>();
   readonly #open = new Set<Attendance>();
+  /** What each held when it had grown; it may be less by now. */
+  readonly #counted = new Map<Feed, number>();
+  #bytes = 0;
   #isClosed = false;
 
   constructor(options: SubscriptionsOptions) {
@@ -161,7 +164,8 @@ class AllSubscriptions implements LiveSubscriptions {
     const feed: Feed = new Feed(randomBytes(16).toString('hex'), attendance.request, this.#options, {
       grown: () => {
         if (feed.bytes > limits.backlogBytes) feed.fail(retired('its backlog', limits.backlogBytes));
-        else if (this.counts().bytes > limits.totalBytes) feed.fail(retired('what all subscriptions hold', limits.totalBytes));
+        this.#count(feed);
+        if (this.#bytes > limits.totalBytes) this.#makeRoom();
       },
       failed: () => this.#drop(feed),
     });
@@ -188,6 +192,25 @@ class AllSubscriptions implements LiveSubscriptions {
     return feed;
   }
 
+  #count(feed: Feed): void {
+    const { bytes } = feed;
+    this.#bytes += bytes - (this.#counted.get(feed) ?? 0);
+    if (bytes === 0) this.#counted.delete(feed);
+    else this.#counted.set(feed, bytes);
+  }
+
+  /** Nobody is ended by what others hold who hold less. */
+  #makeRoom(): void {
+    const { totalBytes } = this.#options.limits;
+    for (const feed of this.#counted.keys()) this.#count(feed);
+    while (this.#bytes > totalBytes) {
+      const victim = largestOf(this.#counted);
+      if (victim === undefined) return;
+      victim.fail(retired('what all subscriptions hold', totalBytes));
+      this.#count(victim);
+    }
+  }
+
   #keep(feed: Feed, principalId: string): void {
     const kept = [...this.#feeds.values()].filter((other) => other.isKept && other !== feed && other.principalId === principalId);
     const [oldest] = kept;
@@ -198,6 +221,7 @@ class AllSubscriptions implements LiveSubscriptions {
   #drop(feed: Feed): void {
     this.#feeds.delete(feed.id);
     feed[Symbol.dispose]();
+    this.#count(feed);
   }
 
   async #session(attendance: Attendance): Promise<{ readonly asking: Asking; release(): Promise<void> }> {
@@ -272,6 +296,17 @@ const retired = (what: string, bytes: number): SqlError => ({
   code: '53400',
   hint: 'Read faster, or subscribe to less.',
 });
+
+/** Of the principal who holds the most: one that nobody listens to if there is one, else the one that holds the most. */
+function largestOf(held: ReadonlyMap<Feed, number>): Feed | undefined {
+  const byPrincipal = new Map<string, number>();
+  for (const [{ principalId }, bytes] of held) byPrincipal.set(principalId, (byPrincipal.get(principalId) ?? 0) + bytes);
+  const [largest] = [...byPrincipal].toSorted(([, one], [, other]) => other - one)[0] ?? [];
+  const [found] = [...held]
+    .filter(([{ principalId }]) => principalId === largest)
+    .toSorted(([one, oneBytes], [other, otherBytes]) => Number(other.isKept) - Number(one.isKept) || otherBytes - oneBytes);
+  return found?.[0];
+}
 
 const setting = (name: string, value: string): readonly [string, readonly string[]] => [
   'select pg_catalog.set_config($1, $2, false)',
