@@ -39,9 +39,8 @@ const tableChanged: SqlError = {
   code: '55000',
   hint: 'Subscribe again for a snapshot.',
 };
-const unjudged: SqlError = { message: 'a changed row could not be judged by the policies of the table', code: '55000' };
-const plantablePolicies: SqlError = {
-  message: 'the policies of the table now call functions in a schema in which you may create some',
+const unjudged: SqlError = {
+  message: 'a changed row could not be judged by the policies of the table',
   code: '55000',
   hint: 'Subscribe again for a snapshot.',
 };
@@ -85,7 +84,9 @@ async function prepare(
     if (oid === undefined) return undefined;
     const [told] = await asking.ask(['SAVEPOINT own'], [OUR_PATH], askForFacts(oid, functions), ['ROLLBACK TO own']);
     const facts = readFacts(told?.[0] ?? '');
-    if (!facts.isSuited || facts.isPlantable) return undefined;
+    if (!facts.isSuited) return undefined;
+    const none = ['{}', ...facts.table.key.map(() => '{}')];
+    await asking.ask([OUR_PATH], [visibilityQuery(facts.table, facts.condition), none], ['ROLLBACK TO own']);
     const snapshot = await describe(asking, snapshotQuery(plain, facts.table));
     const image = await describe(asking, imageQuery(plain, facts.table));
     if (!isSame(snapshot.columns.slice(1), original.columns) || !isSame(image.columns.slice(1), original.columns))
@@ -121,16 +122,15 @@ const SCANS = new Set([
 
 const Plan = z.looseObject({
   'Node Type': z.string(),
-  'Parent Relationship': z.string().optional(),
   Plans: z.array(z.unknown()).default([]),
 });
 const Explained = z.tuple([z.looseObject({ Plan: z.unknown() })]);
 
-/** Whether the server reads one table and does nothing else; what policies look up is theirs. */
+/** Whether the server reads one table and does nothing else. */
 function isScan(text: string): boolean {
   const walk = (node: unknown): boolean => {
-    const { 'Node Type': type, 'Parent Relationship': relation, Plans: plans } = Plan.parse(node);
-    return relation === 'SubPlan' || relation === 'InitPlan' || (SCANS.has(type) && plans.every(walk));
+    const { 'Node Type': type, Plans: plans } = Plan.parse(node);
+    return SCANS.has(type) && plans.every(walk);
   };
   const explained = Explained.safeParse(JSON.parse(text));
   return explained.success && walk(explained.data[0].Plan);
@@ -206,7 +206,6 @@ export class ImageRows {
     if (found !== oid || told === undefined || told === null) throw new QueryFailure(tableChanged);
     const now = readFacts(told);
     if (now.definition !== facts.definition) throw new QueryFailure(tableChanged);
-    if (now.isPlantable) throw new QueryFailure(plantablePolicies);
     return now;
   }
 
@@ -223,6 +222,8 @@ export class ImageRows {
       const facts = await this.#check(asking);
       const steps = lines.flatMap((logged) => this.#read(logged));
       const ops = steps.filter((step) => step.key !== undefined);
+      // A value of a later moment would have the row of this one judged by it.
+      if (ops.some(({ missing }) => missing.some((column) => facts.judgedBy.has(column)))) throw new QueryFailure(unjudged);
       if (ops.some(({ missing }) => missing.length > 0)) await this.#fill(asking, ops);
       const judged = await this.#judge(asking, ops, facts.condition);
       await asking.ask(['ROLLBACK TO own']);
@@ -233,9 +234,8 @@ export class ImageRows {
           if (key === undefined) return this.#rows.clear(lsn);
           const at = index++;
           const found = judged[at];
-          // What could not be read again is gone by now, and a later change tells of that.
-          if (found === undefined || found.key === undefined) return [];
-          return this.#rows.put(lsn, found.key, shown.get(at));
+          // What could not be read again is gone or hidden by now.
+          return found === undefined ? [] : this.#rows.put(lsn, found.key, shown.get(at));
         });
       };
     });
@@ -318,11 +318,7 @@ export class ImageRows {
       throw error instanceof QueryFailure && !TOLD.has(error.error.code) ? new QueryFailure(unjudged) : error;
     });
     assert(rows.length === ops.length);
-    return rows.map(([key, isShown], index) => {
-      const op = ops[index];
-      const isUnknown = op !== undefined && op.missing.length > 0 && op.row === undefined;
-      return { key: isUnknown ? undefined : (key ?? ''), isShown: isShown === 't' };
-    });
+    return rows.map(([key, isShown]) => ({ key: key ?? '', isShown: isShown === 't' }));
   }
 
   #literal(row: ReadonlyMap<string, string | null>): string {
@@ -351,7 +347,6 @@ export class ImageRows {
 }
 
 interface Judged {
-  /** Undefined if what became of the row is not known. */
-  readonly key: string | undefined;
+  readonly key: string;
   readonly isShown: boolean;
 }

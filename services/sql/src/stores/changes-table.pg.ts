@@ -5,17 +5,23 @@ import type { ChangedTable } from '../domain/changes-query.ts';
 import { quoteName } from '../domain/changes-query.ts';
 import type { Question } from './changes-asking.pg.ts';
 
+/** What a policy may consist of for its judgement of a row to be the same at any time. */
+const STEADY_NODES = [
+  ...['VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'SCALARARRAYOPEXPR', 'DISTINCTEXPR', 'NULLIFEXPR', 'NULLTEST'],
+  ...['BOOLEANTEST', 'RELABELTYPE', 'SQLVALUEFUNCTION', 'CASEEXPR', 'CASEWHEN', 'CASETESTEXPR', 'COALESCEEXPR', 'ARRAYEXPR'],
+];
+
 /**
- * The policies are printed as text that names everything by its schema. `plantable`: one of them calls a function or operator
- * from a schema in which the caller may create, or of a name that others have made too: a call by name could find one of the
- * caller's.
+ * The policies are printed as text that names everything by its schema. `steady`: one depends on nothing but the row, constants,
+ * who asks, and immutable functions of `pg_catalog`, as its stored tree says: its judgement of a row that has been replaced since
+ * is the one of that time. CURRENT_USER and its like are 9 to 13; there are system columns and whole rows from 0 downwards.
  */
 const FACTS = `
   SELECT json_build_object(
     'schema', n.nspname, 'name', c.relname, 'logged', quote_ident(n.nspname) || '.' || quote_ident(c.relname),
     'kind', c.relkind, 'persistence', c.relpersistence, 'identity', c.relreplident,
     'parent', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
-    'secured', row_security_active(c.oid),
+    'secured', row_security_active(c.oid), 'user', current_user,
     'columns', (
       SELECT json_agg(json_build_object(
                'name', a.attname, 'number', a.attnum, 'type', format_type(a.atttypid, -1), 'oid', a.atttypid::int8,
@@ -31,23 +37,26 @@ const FACTS = `
          AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END
          AND a.attrelid = c.oid AND a.attnum = k.attnum),
     'policies', (
-      SELECT json_agg(json_build_object('permissive', p.polpermissive, 'condition', pg_get_expr(p.polqual, p.polrelid)))
+      SELECT json_agg(json_build_object(
+               'permissive', p.polpermissive, 'condition', pg_get_expr(p.polqual, p.polrelid),
+               'steady', NOT EXISTS (
+                 SELECT FROM regexp_matches(p.polqual::text, '\\{([A-Z_]+)', 'g') AS m(found)
+                  WHERE found[1] <> ALL ('{${STEADY_NODES.join(',')}}'::text[])) AND NOT EXISTS (
+                 SELECT FROM regexp_matches(p.polqual::text, ':(?:op)?funcid ([0-9]+)', 'g') AS m(found)
+                   LEFT JOIN pg_proc f ON f.oid = found[1]::oid
+                  WHERE f.oid IS NULL OR f.pronamespace <> 'pg_catalog'::regnamespace OR f.provolatile <> 'i') AND NOT EXISTS (
+                 SELECT FROM regexp_matches(p.polqual::text, '\\{SQLVALUEFUNCTION :op ([0-9]+)', 'g') AS m(found)
+                  WHERE found[1]::int NOT BETWEEN 9 AND 13) AND NOT EXISTS (
+                 SELECT FROM regexp_matches(p.polqual::text, ':varattno (-?[0-9]+)', 'g') AS m(found)
+                  WHERE found[1]::int <= 0),
+               'columns', (
+                 SELECT json_agg(DISTINCT found[1]::int)
+                   FROM regexp_matches(p.polqual::text, ':varattno ([0-9]+)', 'g') AS m(found))
+             ) ORDER BY p.oid)
         FROM pg_policy p
        WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL
          AND EXISTS (SELECT FROM unnest(p.polroles) AS r(role)
                       WHERE CASE WHEN r.role = 0 THEN true ELSE pg_has_role(current_user, r.role, 'USAGE') END)),
-    'plantable', EXISTS (
-      SELECT FROM pg_policy p
-        JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
-        LEFT JOIN pg_proc f ON d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid
-        LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-       WHERE p.polrelid = c.oid
-         AND CASE WHEN coalesce(f.pronamespace, o.oprnamespace) IS NULL THEN false
-                  ELSE has_schema_privilege(coalesce(f.pronamespace, o.oprnamespace), 'CREATE')
-                    OR EXISTS (SELECT FROM pg_proc x
-                                WHERE x.proname = f.proname AND x.pronamespace = f.pronamespace AND x.proowner <> f.proowner)
-                    OR EXISTS (SELECT FROM pg_operator x
-                                WHERE x.oprname = o.oprname AND x.oprnamespace = o.oprnamespace AND x.oprowner <> o.oprowner) END),
     'volatile', EXISTS (SELECT FROM pg_proc WHERE provolatile = 'v' AND proname = ANY ($2::text[]))
   )::text
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid`;
@@ -61,6 +70,7 @@ const Facts = z.object({
   identity: z.string(),
   parent: z.boolean(),
   secured: z.boolean(),
+  user: z.string(),
   columns: z
     .array(
       z.object({
@@ -77,8 +87,16 @@ const Facts = z.object({
     )
     .nullable(),
   key: z.array(z.string()).nullable(),
-  policies: z.array(z.object({ permissive: z.boolean(), condition: z.string() })).nullable(),
-  plantable: z.boolean(),
+  policies: z
+    .array(
+      z.object({
+        permissive: z.boolean(),
+        condition: z.string(),
+        steady: z.boolean(),
+        columns: z.array(z.number()).nullable(),
+      }),
+    )
+    .nullable(),
   volatile: z.boolean(),
 });
 
@@ -96,16 +114,18 @@ export interface TableFacts {
   readonly large: readonly string[];
   /** What the policies demand of a row for the caller to see it; undefined if there is nothing to demand. */
   readonly condition: string | undefined;
+  /** Columns that this depends on. */
+  readonly judgedBy: ReadonlySet<string>;
   /** A changed row tells all that is needed to show it, and which row it was. */
   readonly isSuited: boolean;
-  /** The policies cannot be asked without the danger of asking the caller's own functions. */
-  readonly isPlantable: boolean;
 }
 
 export function readFacts(text: string): TableFacts {
   const facts = Facts.parse(JSON.parse(text));
-  const { schema, name, logged, kind, persistence, identity, parent, secured, plantable } = facts;
+  const { schema, name, logged, kind, persistence, identity, parent, secured, user } = facts;
   const columns = facts.columns ?? [];
+  const policies = secured ? (facts.policies ?? []) : [];
+  const judgedBy = new Set(policies.flatMap((policy) => policy.columns ?? []));
   const key = (facts.key ?? []).flatMap((wanted) => columns.filter((column) => column.name === wanted));
   return {
     table: {
@@ -121,21 +141,25 @@ export function readFacts(text: string): TableFacts {
       persistence,
       identity,
       parent,
+      secured,
+      user,
+      policies,
       key,
       columns.map((column) => ({ ...column, readable: undefined })),
     ]),
     large: columns.filter(({ large }) => large).map((column) => column.name),
-    condition: secured ? conditionOf(facts.policies ?? []) : undefined,
-    isPlantable: secured && plantable,
+    condition: secured ? conditionOf(policies) : undefined,
+    judgedBy: new Set(columns.filter(({ number }) => judgedBy.has(number)).map(({ name: column }) => column)),
     isSuited:
       kind === 'r' &&
       persistence === 'p' &&
       !parent &&
       !facts.volatile &&
+      policies.every(({ steady }) => steady) &&
       key.length > 0 &&
       columns.every(({ generated, domain }) => generated !== 'v' && !domain) &&
-      // What the caller may not read cannot be read again for the policies.
-      columns.every(({ large, readable }) => !large || readable || !secured),
+      // What the caller may not read cannot be read again.
+      columns.every(({ large, readable }) => !large || readable),
   };
 }
 
