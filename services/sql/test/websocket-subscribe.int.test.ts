@@ -35,7 +35,28 @@ test('what has an end completes, and nothing may follow it', async ({ sql, alice
 test('is no part of a transaction', async ({ sql, alice }) => {
   await using socket = await openSocket(sql, alice);
   await socket.ask({ query: 'begin' });
-  expect(shortly(await socket.ask({ query: 'subscribe (values (1))' }))).toEqual(['Starting ff', 'Error 25001', 'Ready T']);
+  expect(shortly(await socket.ask({ query: 'subscribe (values (1))' }))).toEqual(['Starting ff', 'Error 25001', 'Ready E']);
+});
+
+test('a transaction in which it is refused has failed: what was sent behind it commits nothing', async ({
+  sql,
+  alice,
+  database,
+}) => {
+  await database.query('create table half_t (a int); grant all on half_t to public');
+  await using socket = await openSocket(sql, alice);
+  const refused = [
+    { query: 'subscribe half_t' },
+    { query: 'subscribe ((' },
+    { queries: [{ query: 'select 1' }, { query: 'subscribe half_t' }] },
+  ];
+  for (const request of refused) {
+    const requests = [{ query: 'begin' }, { query: 'insert into half_t values (1)' }, request, { query: 'commit' }];
+    for (const each of requests) socket.send(each);
+    for (const _ of requests.slice(1)) await socket.untilReady();
+    expect(shortly(await socket.untilReady()).slice(-2)).toEqual(['Complete ROLLBACK', 'Ready I']);
+  }
+  expect((await database.query('table half_t')).rows).toEqual([]);
 });
 
 test('changes come as rows; a cancel ends it, and what waited runs then', async ({ sql, alice, database }) => {

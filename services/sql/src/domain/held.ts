@@ -44,6 +44,8 @@ export interface HeldSession {
   run(request: SqlRequest, script: Script): HeldRun;
   /** Like a run; only outside of a transaction. */
   subscribe(statement: SubscribeStatement, sink: SubscriptionSink): Subscription;
+  /** A transaction that is open fails, as by an error of the server's: something that was to run in it was refused. */
+  spoil(): Promise<void>;
   /** Resolves when no cancel is under way any more. */
   quiet(): Promise<void>;
   /** What runs is canceled first. */

@@ -20,9 +20,11 @@ import { jsonRows } from '../domain/script.ts';
 import { mayHideTypes, unsupported } from '../domain/statements.ts';
 import type { SubscribeStatement, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
 import type { Lease } from '../domain/lending.ts';
+import { Asking } from './changes-asking.pg.ts';
 import type { Connection } from './connection.pg.ts';
 import type { Estimating } from './explain.pg.ts';
 import { MessageType, readError, sqlError, toNotice } from './messages.pg.ts';
+import { QueryFailure } from './readings.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import { createDescribeRows } from './row-shapes.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
@@ -65,6 +67,10 @@ export function createHeldSessions({ sessions, catalog, ...options }: HeldSessio
     },
   };
 }
+
+/** Not a statement of any kind. */
+const SPOILER = 'a statement of this transaction has been refused';
+const abandoned: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 
 const noticesOnly = (notices: Notice[]): Script => ({
   out: new Output(),
@@ -165,6 +171,17 @@ class Held implements HeldSession {
     );
     void this.#track({ abandon: () => subscription.leave() }, subscription.ended);
     return subscription;
+  }
+
+  async spoil(): Promise<void> {
+    await this.quiet();
+    if (this.transactionStatus !== 'T') return;
+    const asking = new Asking(this.#connection);
+    // It has to fail; that of a session that is lost is told of elsewhere.
+    const failed = asking.ask([SPOILER]).catch((error: unknown) => {
+      if (!(error instanceof QueryFailure)) throw error;
+    });
+    await this.#track({ abandon: () => asking.stop(abandoned) }, failed);
   }
 
   #track<T>(run: { abandon(): void }, ended: Promise<T>): Promise<T> {

@@ -206,7 +206,8 @@ export class Conversation implements LiveSocket, SessionEvents {
   }
 
   async #subscribe(recognised: Recognised, session: HeldSession, frames: Frames): Promise<void> {
-    const refuse = (error: SqlError): void => {
+    const refuse = async (error: SqlError): Promise<void> => {
+      await session.spoil();
       tell(frames, { type: 'CommandStarting', payload: { has_rows: false, is_streaming: false } });
       tell(frames, errorMessage(error));
     };
@@ -220,7 +221,7 @@ export class Conversation implements LiveSocket, SessionEvents {
       drain: () => subscription.cancel(stopping),
     };
     await subscription.ended;
-    if (sink.isComplete && recognised.isFollowed) refuse(notAlone);
+    if (sink.isComplete && recognised.isFollowed) await refuse(notAlone);
   }
 
   notice(notice: Notice): Promise<void> | undefined {
