@@ -1,4 +1,6 @@
 /** The service as a process: how it starts, says that it is there, drains, and how much memory it takes. */
+import { sessionRevoked } from '@postern/contracts/session';
+import { emit } from '@postern/rpc/events';
 import { eventually } from '@postern/testkit/eventually';
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
@@ -82,6 +84,17 @@ test('what runs is canceled when the bus was away, as a revocation may have been
   const [entry] = await running;
   expect(entry?.error).toMatchObject({ code: '57014', message: expect.stringContaining('revocation') });
   expect(outcomes(await sql.simple(alice, 'select 1'))).toEqual([[['1']]]);
+});
+
+test('imm-079: what was begun with a browser session is canceled when that ends', async ({ start, bus, alice }) => {
+  const { sql } = await start();
+  const mine = { ...alice, principal: { ...alice.principal, sessionId: 'session-number-1' } };
+  const running = sql.simple(mine, 'select pg_sleep(40)');
+  const active = "select count(*) from pg_stat_activity where query like 'select pg_sleep(40)%' and state = 'active'";
+  await eventually(async () => expect(outcomes(await sql.simple(alice, active))).toEqual([[['1']]]));
+  const session = await bus('session');
+  emit(session, sessionRevoked, { principalId: alice.principal.id, sessionId: 'session-number-1' });
+  expect(outcomes(await running)).toEqual(['57014']);
 });
 
 async function countBytes(sql: RunningSql, headers: Record<string, string>, query: string): Promise<number> {
