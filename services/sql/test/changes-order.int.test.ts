@@ -11,6 +11,8 @@ const test = sqlTest.extend('live', { scope: 'file' }, ({ startSql }) => startSq
 const WRITERS = 4;
 const TRANSACTIONS = 130;
 const ROWS = 200;
+/** So many rows are waited for at a time. */
+const STRIDE = 50;
 
 /** Numbers that look random and are the same in every run. */
 function numbers(seed: number): (below: number) => number {
@@ -99,11 +101,12 @@ async function readAll(
     // What it had been sent beyond that is lost with its connection.
     const wanted = 700 + readers * 300;
     const isEnd = (): boolean => reader.events.some(({ data }) => Array.isArray(data) && data[2] === sentinel);
-    for (let count = 1; count <= wanted && !isEnd(); count += 50) await reader.until(Math.min(count, wanted));
+    for (let count = 1; count <= wanted && !isEnd(); count += STRIDE) await reader.until(Math.min(count, wanted));
     const taken = reader.events.filter(({ event }) => event === 'row').slice(0, isEnd() ? Infinity : wanted);
     rows.push(...taken.map(({ data }) => data as unknown[]));
     lastEventId = taken.at(-1)?.id;
-    if (isEnd()) return { rows, readers };
+    const end = rows.findIndex(([, , id]) => id === sentinel);
+    if (end !== -1) return { rows: rows.slice(0, end + 1), readers };
   }
 }
 
@@ -121,7 +124,8 @@ test(
       await database.query(`insert into ${table} values (0, 0)`);
       const reading = readAll(live, alice, `SUBSCRIBE ${table}`, '-1');
       await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(database, table, writer)));
-      await database.query(`insert into ${table} values (-1, 0)`);
+      // Whoever waits for more rows than there are before it gets them after it.
+      await database.query(`insert into ${table} select -n, 0 from generate_series(1, ${STRIDE}) n`);
       const { rows, readers } = await reading;
       const sentinel = rows.pop();
       expect(sentinel?.slice(1)).toEqual(['1', '-1', '0']);
