@@ -347,7 +347,9 @@ describe('transactions', () => {
     expect(socket.waiting()).toEqual([]);
     expect(socket.ws.readyState).toBe(socket.ws.OPEN);
     socket.send({ query: 'select 1' });
-    expect(shortly([await socket.next()])).toEqual(['Error 25P03']);
+    // The news may come to the service a moment after the backend is gone: then it is met by the request that has begun.
+    const [told = ''] = shortly([await socket.next()]);
+    expect(told === 'Starting ff' ? shortly([await socket.next()]) : [told]).toEqual(['Error 25P03']);
     expect(await socket.closed).toMatchObject({ code: 1011 });
   });
 });
