@@ -94,6 +94,73 @@ function wordsOf(query: string): Word[] | undefined {
   return words;
 }
 
+/** What an expression names: it could be of anybody's making. */
+export interface Named {
+  /** Of functions and types. */
+  readonly names: readonly string[];
+  readonly operators: readonly string[];
+  /** What has to be a column, as a function can be called in the same way. */
+  readonly columns: readonly string[];
+}
+
+const OPERATOR_CHARACTERS = '+-*/<>=~!@#%^&|`?';
+const OPERATOR_MAX = 8;
+/** Other syntax has these called: IN, BETWEEN, LIKE and so on. */
+const IMPLIED_OPERATORS = '= <> < > <= >= ~ ~~ !~~ ~~* !~~*'.split(' ');
+/** Words that are not the same at any time. */
+const TIMES = new Set(['current_date', 'current_time', 'current_timestamp', 'localtime', 'localtimestamp']);
+const NAME_MAX_BYTES = 63;
+
+/** Undefined if it names something in a way that is not understood here. */
+export function readNamed({ targets, alias, where }: PlainQuery): Named | undefined {
+  const words = wordsOf(`SELECT ${targets} ${where}`);
+  if (words === undefined) return undefined;
+  const [names, operators, columns] = [new Set<string>(), new Set(IMPLIED_OPERATORS), new Set<string>()];
+  const textAt = (index: number): string => words[index]?.text ?? '';
+  let depth = 0;
+  for (let index = 1; index < words.length; index += 1) {
+    const text = textAt(index);
+    if (text === '(') depth += 1;
+    if (text === ')') depth -= 1;
+    if (text === '.' && !/^\d/.test(textAt(index - 1)) && !/^\d/.test(textAt(index + 1))) {
+      const isCast = textAt(index - 2) === ':' || textAt(index - 2).toLowerCase() === 'as';
+      if (foldName(textAt(index - 1)) !== foldName(alias) || isCast || textAt(index + 2) === '(') return undefined;
+      if (textAt(index + 1) !== '*') columns.add(foldName(textAt(index + 1)));
+    }
+    if (OPERATOR_CHARACTERS.includes(text)) {
+      const run = operatorAt(words, index);
+      if (run.length > OPERATOR_MAX) return undefined;
+      for (let end = 1; end <= run.length; end += 1) operators.add(run.slice(0, end));
+    }
+    if (!/^[\p{L}_"]/u.test(text)) continue;
+    const [previous, next] = [textAt(index - 1).toLowerCase(), textAt(index + 1)];
+    const isType = previous === ':' || (previous === 'as' && depth > 0) || next.startsWith("'") || next.startsWith('$');
+    const name = foldName(text);
+    if (TIMES.has(text.toLowerCase()) || (next === '(' && name === 'operator') || Buffer.byteLength(name) > NAME_MAX_BYTES)
+      return undefined;
+    // A name with escapes in it, or one whose text depends on the catalog.
+    if ((name === 'u' && next === '&') || (isType && name.startsWith('reg'))) return undefined;
+    if (isType || next === '(') names.add(name);
+  }
+  return { names: [...names], operators: [...operators], columns: [...columns] };
+}
+
+/** The characters of an operator from here on; where it ends the server alone knows. */
+function operatorAt(words: readonly Word[], from: number): string {
+  let run = '';
+  for (let index = from; index < words.length; index += 1) {
+    const word = words[index];
+    if (word === undefined || !OPERATOR_CHARACTERS.includes(word.text)) break;
+    if (index > from && words[index - 1]?.to !== word.from) break;
+    run += word.text;
+  }
+  return run;
+}
+
+/** As the server reads a name. */
+const foldName = (text: string): string =>
+  text.startsWith('"') ? text.slice(1, -1).replaceAll('""', '"') : text.replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+
 export interface KeyColumn {
   readonly name: string;
   /** Its type, qualified and without a modifier. */

@@ -149,6 +149,7 @@ export class Feed {
       if (!this.#isStarted) await this.#start(attendance, asking);
       else {
         await this.#checkRights(asking);
+        await this.#source?.check(asking);
         this.#showColumns(attendance);
       }
       await this.#listen(attendance);

@@ -5,11 +5,12 @@
 import { strict as assert } from 'node:assert';
 import { z } from 'zod';
 
-import type { PlainQuery } from '../domain/changes-query.ts';
+import type { Named, PlainQuery } from '../domain/changes-query.ts';
 import {
   arrayLiteral,
   imageQuery,
   largeValuesQuery,
+  readNamed,
   readPlainQuery,
   rowLiteral,
   snapshotQuery,
@@ -20,11 +21,11 @@ import { KeyedRows } from '../domain/changes-state.ts';
 import type { ChangedRow } from '../domain/changes-text.ts';
 import { readChange, unchanged } from '../domain/changes-text.ts';
 import type { Column, SqlError } from '../domain/entries.ts';
-import type { Asking } from './changes-asking.pg.ts';
+import type { Asking, Question } from './changes-asking.pg.ts';
 import type { DescribedQuery } from './changes-rows.pg.ts';
 import { describe, readRows } from './changes-rows.pg.ts';
 import type { TableFacts } from './changes-table.pg.ts';
-import { askForFacts, readFacts } from './changes-table.pg.ts';
+import { askForFacts, readFacts, SCHEMAS } from './changes-table.pg.ts';
 import { QueryFailure } from './readings.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 
@@ -72,19 +73,19 @@ async function prepare(
   plain: PlainQuery,
   { query, describeRows }: ImagesOptions,
 ): Promise<ImageRows | undefined> {
-  const functions = arrayLiteral(calledFunctions(query));
   // The query's own error, if it has one, is the caller's to see.
   const original = await describe(asking, query);
-  if (original.columns.length === 0) return undefined;
+  const named = readNamed(plain);
+  if (named === undefined || original.columns.length === 0) return undefined;
   try {
     const [plan] = await asking.ask([`EXPLAIN (VERBOSE, FORMAT JSON) ${query}`]);
     if (!isScan(plan?.[0] ?? '')) return undefined;
-    const [found] = await asking.ask(['SELECT pg_catalog.to_regclass($1)::pg_catalog.oid', [plain.table]]);
+    const [found] = await asking.ask(tableOf(plain));
     const oid = found?.[0] ?? undefined;
     if (oid === undefined) return undefined;
-    const [told] = await asking.ask(['SAVEPOINT own'], [OUR_PATH], askForFacts(oid, functions), ['ROLLBACK TO own']);
+    const [told] = await asking.ask(['SAVEPOINT own'], [OUR_PATH], askForFacts(oid, named), ['ROLLBACK TO own']);
     const facts = readFacts(told?.[0] ?? '');
-    if (!facts.isSuited) return undefined;
+    if (!facts.isSuited || named.columns.some((column) => !facts.table.columns.includes(column))) return undefined;
     const none = ['{}', ...facts.table.key.map(() => '{}')];
     await asking.ask([OUR_PATH], [visibilityQuery(facts.table, facts.condition), none], ['ROLLBACK TO own']);
     const snapshot = await describe(asking, snapshotQuery(plain, facts.table));
@@ -93,21 +94,17 @@ async function prepare(
       return undefined;
     // The right to read the key is needed for it to be told.
     await asking.ask([`SELECT FROM (${snapshot.text}) AS q LIMIT 0`]);
-    return new ImageRows({ query, plain, oid, functions, facts, snapshot, image, describeRows });
+    return new ImageRows({ query, plain, oid, named, facts, snapshot, image, describeRows });
   } catch (error) {
     if (!(error instanceof QueryFailure) || TOLD.has(error.error.code)) throw error;
     return undefined;
   }
 }
 
+const tableOf = ({ table }: PlainQuery): Question => [`SELECT pg_catalog.to_regclass($1)::pg_catalog.oid, ${SCHEMAS}`, [table]];
+
 const isSame = (one: readonly Column[], other: readonly Column[]): boolean =>
   one.length === other.length && one.every(({ name, oid }, index) => name === other[index]?.name && oid === other[index]?.oid);
-
-/** Names in front of a parenthesis. */
-const calledFunctions = (query: string): string[] =>
-  [...query.matchAll(/("(?:[^"]|"")*"|[\p{L}_][\p{L}\p{N}_$]*)\s*\(/gu)].map(([, name = '']) =>
-    name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : name.toLowerCase(),
-  );
 
 const SCANS = new Set([
   'Seq Scan',
@@ -140,7 +137,7 @@ interface Prepared {
   readonly query: string;
   readonly plain: PlainQuery;
   readonly oid: string;
-  readonly functions: string;
+  readonly named: Named;
   readonly facts: TableFacts;
   readonly snapshot: DescribedQuery;
   readonly image: DescribedQuery;
@@ -194,14 +191,14 @@ export class ImageRows {
 
   /** Whether the caller may still read what is subscribed to, and what the policies demand; leaves our search path set. */
   async #check(asking: Asking): Promise<TableFacts> {
-    const { query, plain, oid, functions, facts } = this.#prepared;
+    const { query, plain, oid, named, facts } = this.#prepared;
     const [[found] = [], [told] = []] = await asking.ask(
       // Nothing is read, but the rights are checked, and the table cannot be altered until the transaction ends.
       [`SELECT FROM (${query}) AS q LIMIT 0`],
-      ['SELECT pg_catalog.to_regclass($1)::pg_catalog.oid', [plain.table]],
+      tableOf(plain),
       ['SAVEPOINT own'],
       [OUR_PATH],
-      askForFacts(oid, functions),
+      askForFacts(oid, named),
     );
     if (found !== oid || told === undefined || told === null) throw new QueryFailure(tableChanged);
     const now = readFacts(told);

@@ -74,7 +74,8 @@ export class RequeryRows {
     const count = newCount();
     await asking.ask(['BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY']);
     try {
-      const [[snapshot, lsn] = []] = await asking.ask(WHERE_WE_ARE);
+      // What a parallel worker has locked is not known any more when the query has ended.
+      const [[snapshot, lsn] = []] = await asking.ask(['SET LOCAL max_parallel_workers_per_gather TO 0'], WHERE_WE_ARE);
       await estimate(asking);
       await readRows(asking, query, [], describeRows, {
         ownColumns: 0,

@@ -31,6 +31,8 @@ export interface Source extends Disposable {
   /** Milliseconds from now to when there is something to do whatever is heard. */
   wait(): number;
   start(asking: Asking, told: (difference: Difference) => Promise<void> | undefined): Promise<void>;
+  /** Throws if what was told before must not be told again. */
+  check(asking: Asking): Promise<void>;
   /** What is new; takes note of it only when it answers. */
   step(asking: Asking): Promise<readonly Difference[]>;
 }
@@ -169,6 +171,10 @@ export class ImageSource implements Source {
     this.#early = [];
   }
 
+  check(asking: Asking): Promise<void> {
+    return this.#images.check(asking);
+  }
+
   async step(asking: Asking): Promise<readonly Difference[]> {
     this.#checkAt = this.#clock.now() + CHECK_MS;
     if (this.#from >= this.#lines.length) {
@@ -287,6 +293,11 @@ export class RequerySource implements Source {
     this.#isFinite = this.#tables.size === 0 && !this.#isBlind;
     // What it reads is known only now, and may have changed since.
     this.#isDirty = !this.#isFinite;
+  }
+
+  /** Rows were the caller's to see when the query was run, whatever has become of them. */
+  check(): Promise<void> {
+    return Promise.resolve();
   }
 
   async step(asking: Asking): Promise<readonly Difference[]> {

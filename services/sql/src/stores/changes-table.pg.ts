@@ -1,20 +1,31 @@
 /** What the catalog says of a table whose changed rows are shown, read with nothing but pg_catalog in the search path. */
 import { z } from 'zod';
 
-import type { ChangedTable } from '../domain/changes-query.ts';
-import { quoteName } from '../domain/changes-query.ts';
+import type { ChangedTable, Named } from '../domain/changes-query.ts';
+import { arrayLiteral, quoteName } from '../domain/changes-query.ts';
 import type { Question } from './changes-asking.pg.ts';
 
 /** What a policy may consist of for its judgement of a row to be the same at any time. */
-const STEADY_NODES = [
-  ...['VAR', 'CONST', 'OPEXPR', 'FUNCEXPR', 'BOOLEXPR', 'SCALARARRAYOPEXPR', 'DISTINCTEXPR', 'NULLIFEXPR', 'NULLTEST'],
-  ...['BOOLEANTEST', 'RELABELTYPE', 'SQLVALUEFUNCTION', 'CASEEXPR', 'CASEWHEN', 'CASETESTEXPR', 'COALESCEEXPR', 'ARRAYEXPR'],
-];
+const STEADY_NODES =
+  'VAR,CONST,OPEXPR,FUNCEXPR,BOOLEXPR,SCALARARRAYOPEXPR,DISTINCTEXPR,NULLIFEXPR,NULLTEST,BOOLEANTEST,RELABELTYPE,SQLVALUEFUNCTION,' +
+  'CASEEXPR,CASEWHEN,CASETESTEXPR,COALESCEEXPR,ARRAYEXPR';
+
+/** They depend on the settings of the session alone. */
+const STEADY_FUNCTIONS =
+  'concat,concat_ws,format,to_char,to_date,to_timestamp,date_trunc,date_part,date_bin,extract,date,time,timetz,timestamp,timestamptz,timezone,' +
+  'to_json,to_jsonb,row_to_json,json_build_object,jsonb_build_object,json_build_array,jsonb_build_array,array_to_json,array_to_string';
+
+/** Where the caller's names are looked for; nothing else knows it once our own search path is set. */
+export const SCHEMAS = "pg_catalog.set_config('postern.schemas', pg_catalog.current_schemas(true)::pg_catalog.text, true)";
 
 /**
  * The policies are printed as text that names everything by its schema. `steady`: one depends on nothing but the row, constants,
  * who asks, and immutable functions of `pg_catalog`, as its stored tree says: its judgement of a row that has been replaced since
  * is the one of that time. CURRENT_USER and its like are 9 to 13; there are system columns and whole rows from 0 downwards.
+ *
+ * `made`: a table that is renamed has its row type written anew, and a column that is altered its own row of the catalog: both tell of
+ * what was undone again, and of rows that were written anew without a word in the log. `foreign`: the query may call something
+ * that is not of `pg_catalog`, or may be another thing at another time.
  */
 const FACTS = `
   SELECT json_build_object(
@@ -22,10 +33,12 @@ const FACTS = `
     'kind', c.relkind, 'persistence', c.relpersistence, 'identity', c.relreplident,
     'parent', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
     'secured', row_security_active(c.oid), 'user', current_user,
+    'made', (SELECT t.xmin::text FROM pg_type t WHERE t.oid = c.reltype),
     'columns', (
       SELECT json_agg(json_build_object(
-               'name', a.attname, 'number', a.attnum, 'type', format_type(a.atttypid, -1), 'oid', a.atttypid::int8,
+               'name', a.attname, 'made', a.xmin::text, 'number', a.attnum, 'type', format_type(a.atttypid, -1), 'oid', a.atttypid::int8,
                'modifier', a.atttypmod, 'generated', a.attgenerated, 'domain', t.typtype = 'd',
+               'foreign', t.typnamespace <> 'pg_catalog'::regnamespace AND t.typtype <> 'e',
                'large', a.attlen = -1 AND a.attstorage <> 'p', 'readable', has_column_privilege(c.oid, a.attnum, 'SELECT')
              ) ORDER BY a.attnum)
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
@@ -41,7 +54,7 @@ const FACTS = `
                'permissive', p.polpermissive, 'condition', pg_get_expr(p.polqual, p.polrelid),
                'steady', NOT EXISTS (
                  SELECT FROM regexp_matches(p.polqual::text, '\\{([A-Z_]+)', 'g') AS m(found)
-                  WHERE found[1] <> ALL ('{${STEADY_NODES.join(',')}}'::text[])) AND NOT EXISTS (
+                  WHERE found[1] <> ALL ('{${STEADY_NODES}}'::text[])) AND NOT EXISTS (
                  SELECT FROM regexp_matches(p.polqual::text, ':(?:op)?funcid ([0-9]+)', 'g') AS m(found)
                    LEFT JOIN pg_proc f ON f.oid = found[1]::oid
                   WHERE f.oid IS NULL OR f.pronamespace <> 'pg_catalog'::regnamespace OR f.provolatile <> 'i') AND NOT EXISTS (
@@ -57,9 +70,28 @@ const FACTS = `
        WHERE p.polrelid = c.oid AND p.polcmd IN ('r', '*') AND p.polqual IS NOT NULL
          AND EXISTS (SELECT FROM unnest(p.polroles) AS r(role)
                       WHERE CASE WHEN r.role = 0 THEN true ELSE pg_has_role(current_user, r.role, 'USAGE') END)),
-    'volatile', EXISTS (SELECT FROM pg_proc WHERE provolatile = 'v' AND proname = ANY ($2::text[]))
+    'foreign', EXISTS (
+      SELECT FROM pg_proc f
+       WHERE f.proname = ANY ($2::text[])
+         AND CASE WHEN f.pronamespace <> 'pg_catalog'::regnamespace THEN f.pronamespace = ANY (schemas.found)
+                  ELSE f.provolatile = 'v' OR f.provolatile = 's' AND f.proname <> ALL ('{${STEADY_FUNCTIONS}}'::text[]) END) OR EXISTS (
+      SELECT FROM pg_type t
+       WHERE t.typname = ANY ($2::text[]) AND t.typnamespace <> 'pg_catalog'::regnamespace AND t.typnamespace = ANY (schemas.found)
+      ) OR EXISTS (
+      SELECT FROM pg_operator o
+       WHERE o.oprname = ANY ($3::text[]) AND o.oprnamespace <> 'pg_catalog'::regnamespace AND o.oprnamespace = ANY (schemas.found)
+         AND NOT EXISTS (
+           SELECT FROM pg_type t
+            WHERE t.oid IN (o.oprleft, o.oprright) AND t.typnamespace <> 'pg_catalog'::regnamespace AND t.typtype <> 'e')) OR EXISTS (
+      SELECT FROM pg_cast k JOIN pg_proc f ON f.oid = k.castfunc
+       WHERE f.pronamespace <> 'pg_catalog'::regnamespace
+         AND EXISTS (SELECT FROM pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid IN (k.castsource, k.casttarget)))
   )::text
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid`;
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+       LATERAL (SELECT array_agg(s.oid) AS found FROM pg_namespace s
+                 WHERE s.nspname = ANY (current_setting('postern.schemas')::text[])) AS schemas
+ WHERE c.oid = $1::oid`;
 
 const Facts = z.object({
   schema: z.string(),
@@ -71,16 +103,19 @@ const Facts = z.object({
   parent: z.boolean(),
   secured: z.boolean(),
   user: z.string(),
+  made: z.string(),
   columns: z
     .array(
       z.object({
         name: z.string(),
+        made: z.string(),
         number: z.number(),
         type: z.string(),
         oid: z.number(),
         modifier: z.number(),
         generated: z.string(),
         domain: z.boolean(),
+        foreign: z.boolean(),
         large: z.boolean(),
         readable: z.boolean(),
       }),
@@ -97,12 +132,16 @@ const Facts = z.object({
       }),
     )
     .nullable(),
-  volatile: z.boolean(),
+  foreign: z.boolean(),
 });
 
 type Facts = z.output<typeof Facts>;
 
-export const askForFacts = (oid: string, functions: string): Question => [FACTS, [oid, functions]];
+/** Behind `SCHEMAS`, in the same transaction. */
+export const askForFacts = (oid: string, { names, operators }: Named): Question => [
+  FACTS,
+  [oid, arrayLiteral(names), arrayLiteral(operators)],
+];
 
 export interface TableFacts {
   readonly table: ChangedTable;
@@ -122,7 +161,7 @@ export interface TableFacts {
 
 export function readFacts(text: string): TableFacts {
   const facts = Facts.parse(JSON.parse(text));
-  const { schema, name, logged, kind, persistence, identity, parent, secured, user } = facts;
+  const { schema, name, logged, kind, persistence, identity, parent, secured, user, made } = facts;
   const columns = facts.columns ?? [];
   const policies = secured ? (facts.policies ?? []) : [];
   const judgedBy = new Set(policies.flatMap((policy) => policy.columns ?? []));
@@ -141,6 +180,8 @@ export function readFacts(text: string): TableFacts {
       persistence,
       identity,
       parent,
+      made,
+      facts.foreign,
       secured,
       user,
       policies,
@@ -154,10 +195,10 @@ export function readFacts(text: string): TableFacts {
       kind === 'r' &&
       persistence === 'p' &&
       !parent &&
-      !facts.volatile &&
+      !facts.foreign &&
       policies.every(({ steady }) => steady) &&
       key.length > 0 &&
-      columns.every(({ generated, domain }) => generated !== 'v' && !domain) &&
+      columns.every(({ generated, domain, foreign }) => generated !== 'v' && !domain && !foreign) &&
       // What the caller may not read cannot be read again.
       columns.every(({ large, readable }) => !large || readable),
   };

@@ -1,0 +1,124 @@
+/** What is told from the log, and what has to be run again: nothing changes without a word. */
+import { describe, expect } from 'vitest';
+
+import { readEvents } from './event-client.ts';
+import type { PersonDatabase } from './sql-test.ts';
+import { sqlTest } from './sql-test.ts';
+
+const test = sqlTest.extend('live', { scope: 'file' }, ({ startSql }) => startSql({ changes: { hasLog: true } }));
+
+let tables = 0;
+async function makeTable(database: PersonDatabase, columns: string): Promise<string> {
+  tables += 1;
+  const name = `exact${tables}`;
+  await database.query(`create table ${name} (${columns}); grant select on ${name} to public`);
+  return name;
+}
+
+const told = (rows: readonly unknown[][]): unknown[] => rows.map(([, ...row]) => row);
+
+describe('a table that is altered', () => {
+  test.for([
+    [
+      'renamed and back in one transaction',
+      'begin; alter table t rename to other; insert into other values (2, $$b$$); alter table other rename to t; commit',
+    ],
+    ['written anew with the same type', 'alter table t alter column v type text using upper(v)'],
+  ] as const)('%s', async ([, change], { live, alice, database }) => {
+    const t = await makeTable(database, 'id int primary key, v text');
+    await database.query(`insert into ${t} values (1, 'a')`);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE ${t}` });
+    await reader.until(1);
+    await database.query(change.replaceAll(/\bt\b/g, t).replaceAll(/\bother\b/g, `other_${t}`));
+    await database.query(`insert into ${t} values (3, 'c')`);
+    const [error] = await reader.until(1, 'error');
+    expect(error?.data).toMatchObject({ code: '55000' });
+    expect(told(reader.rows())).toEqual([['1', '1', 'a']]);
+  });
+
+  test('what leaves the rows as they are does not end it', async ({ live, alice, database }) => {
+    const t = await makeTable(database, 'id int primary key, v text');
+    await database.query(`insert into ${t} values (1, 'a')`);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE ${t}` });
+    await reader.until(1);
+    for (const work of ['vacuum (analyze, freeze)', 'truncate', 'create index on']) {
+      await database.query(`${work} ${t}${work.startsWith('create') ? ' (v)' : ''}`);
+    }
+    await database.query(`insert into ${t} values (2, 'b')`);
+    await reader.until(3);
+    expect(told(reader.rows()).at(-1)).toEqual(['1', '2', 'b']);
+  });
+});
+
+describe('a query that reads another table in a way of its own', () => {
+  test.for([
+    ['a function', 'lookup(k)'],
+    ['a function behind a comment', 'lookup/* */(k)'],
+    ['a function of a schema', 'public.lookup(k)'],
+    ['an operator', 'k ==> 1'],
+    ['a function as a column', 't.looked_up'],
+    ['a function as a column of a row', '(t).looked_up'],
+  ] as const)('%s', async ([, expression], { live, alice, database }) => {
+    const t = await makeTable(database, 'id int primary key, k int');
+    const l = await makeTable(database, 'k int, label text');
+    const own = (text: string): string =>
+      text.replaceAll('lookup', `lookup_${t}`).replaceAll('looked_up', `looked_up_${t}`).replaceAll(/\bt\b/g, t);
+    const body = `(select max(label) from ${l})`;
+    await database.query(own(`create function public.lookup(int) returns text language sql stable as 'select ${body}'`));
+    await database.query(own(`create function public.looked_up(t) returns text language sql stable as 'select ${body}'`));
+    await database.query(own(`create function public.op_${t}(int, int) returns text language sql stable as 'select ${body}'`));
+    await database.query('drop operator if exists public.==> (int, int)');
+    await database.query(own(`create operator public.==> (leftarg = int, rightarg = int, function = public.op_${t})`));
+    await database.query(`insert into ${t} values (1, 1); insert into ${l} values (1, 'a')`);
+    using reader = await readEvents(live, alice, { query: own(`SUBSCRIBE (SELECT id, ${expression} FROM t)`) });
+    await reader.until(1);
+    await database.query(`update ${l} set label = 'b'`);
+    await reader.until(3);
+    expect(told(reader.rows()).slice(1)).toEqual([
+      ['-1', '1', 'a'],
+      ['1', '1', 'b'],
+    ]);
+    await database.query('drop operator public.==> (int, int)');
+  });
+
+  test('what only parallel workers have locked', async ({ live, alice, database }) => {
+    const t = await makeTable(database, 'k int');
+    const l = await makeTable(database, 'label text');
+    await database.query(`insert into ${t} select 1 from generate_series(1, 10000); analyze ${t}; insert into ${l} values ('a')`);
+    await database.query(
+      `create function of_${t}(int) returns text language plpgsql stable parallel safe cost 10000 as
+         'begin return (select label from public.${l}); end'`,
+    );
+    const options = encodeURIComponent(
+      JSON.stringify({
+        min_parallel_table_scan_size: '0',
+        parallel_setup_cost: '0',
+        parallel_tuple_cost: '0',
+        parallel_leader_participation: 'off',
+      }),
+    );
+    const query = encodeURIComponent(`SUBSCRIBE (SELECT count(*) FROM ${t} WHERE of_${t}(k) = 'a')`);
+    using reader = await readEvents(live, alice, { path: `/api/sql/subscribe?query=${query}&options=${options}` });
+    await reader.until(1);
+    await database.query(`update ${l} set label = 'b'`);
+    await reader.until(3);
+    expect(told(reader.rows())).toEqual([
+      ['1', '10000'],
+      ['-1', '10000'],
+      ['1', '0'],
+    ]);
+  });
+});
+
+test('a policy that has changed since is known before anything is told again', async ({ live, alice, database }) => {
+  const t = await makeTable(database, 'id int primary key');
+  await database.query(`insert into ${t} values (1), (2)`);
+  let id: string | undefined;
+  {
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE ${t}` });
+    id = (await reader.until(2))[0]?.id;
+  }
+  await database.query(`alter table ${t} enable row level security`);
+  using again = await readEvents(live, alice, { query: `SUBSCRIBE ${t}`, lastEventId: id });
+  expect(again.body).toMatchObject({ code: '55000' });
+});
