@@ -86,28 +86,31 @@ const commands = {
     ]),
 };
 
-/** Runs parts one after the other, all of them, and closes with their counts in one line. */
+/** Runs parts one after the other, all of them, and closes with what failed, a line each, and their counts in one line. */
 async function inTotal(parts) {
   const total = { passed: 0, failed: 0, skipped: 0 };
+  const failures = [];
   let status = 0;
   for (const part of parts) {
     const { counts, status: own } = await part();
     for (const name of Object.keys(total)) total[name] += counts[name];
+    failures.push(...counts.failures);
     status ||= own;
     if (stopping !== undefined) break;
   }
   const skipped = total.skipped === 0 ? '' : `, ${total.skipped} skipped`;
+  process.stdout.write(failures.map((line) => `\n${line}`).join(''));
   process.stdout.write(`\n${total.passed} passed, ${total.failed} failed${skipped}\n`);
   return status || (total.failed > 0 ? 1 : 0);
 }
 
 const staticChecks = (node) => async () => {
-  const counts = { passed: 0, failed: 0, skipped: 0 };
+  const counts = { passed: 0, failed: 0, skipped: 0, failures: [] };
   for (const [name, run] of Object.entries(checks)) {
     say(`check: ${name}`);
     const ok = await run(node);
     counts[ok ? 'passed' : 'failed'] += 1;
-    if (!ok) say(`check: ${name} FAILED`);
+    if (!ok) counts.failures.push(`FAILED check: ${name}`);
     if (stopping !== undefined) break;
   }
   return { counts, status: counts.failed === 0 ? 0 : 1 };
@@ -146,10 +149,9 @@ const tests = (node, project, args) => async () => {
   try {
     const options = ['run', '--project', project, '--passWithNoTests', ...args];
     const status = await runNode(node, [vitest, ...options], { env: { POSTERN_TEST_COUNTS: file } });
-    const counts = existsSync(file)
-      ? JSON.parse(readFileSync(file, 'utf8'))
-      : { passed: 0, failed: status === 0 ? 0 : 1, skipped: 0 };
-    return { counts, status };
+    if (existsSync(file)) return { counts: JSON.parse(readFileSync(file, 'utf8')), status };
+    const failures = status === 0 ? [] : [`FAILED ${project}: the runner ended with ${status} and without counts`];
+    return { counts: { passed: 0, failed: failures.length, skipped: 0, failures }, status };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
