@@ -1,10 +1,8 @@
-import { authService, credentialRevoked } from '@postern/contracts/auth';
-import { sessionRevoked } from '@postern/contracts/session';
+import { authService } from '@postern/contracts/auth';
 import { sqlService } from '@postern/contracts/sql';
 import { announce } from '@postern/rpc/announce';
 import { createClient } from '@postern/rpc/client';
-import { connectBus, onReconnect } from '@postern/rpc/connect';
-import { listen } from '@postern/rpc/events';
+import { connectBus } from '@postern/rpc/connect';
 import { serve } from '@postern/rpc/serve';
 import { createAssertionVerifier } from '@postern/service-kit/assertion';
 import { openDoor } from '@postern/service-kit/door';
@@ -17,9 +15,8 @@ import { createLogins } from './clients/auth.ts';
 import { hearCancels } from './clients/edge.ts';
 import { refine, settings } from './config.ts';
 import { createCancelKeys } from './domain/cancel-keys.ts';
-import type { IsRevoked } from './domain/revocation.ts';
-import { ofCredential, ofSession } from './domain/revocation.ts';
 import { createLifetimes } from './http/sockets/lifetime.ts';
+import { hearRevocations } from './nats/revocations.ts';
 import { createCatalogBook } from './stores/catalog-dump.pg.ts';
 import { createCatalog } from './stores/catalog.pg.ts';
 import { createCoordinatorBook } from './stores/coordinator.pg.ts';
@@ -163,37 +160,8 @@ await runService(
       catalog: types,
       resultBytes: config.resultBytesMax,
     });
-    const endRequests = (isRevoked: IsRevoked): void => {
-      desk.revokeWhere(isRevoked);
-      runner.revokeWhere(isRevoked);
-      readings.revokeWhere(isRevoked);
-      neon.revokeWhere(isRevoked);
-    };
-    scope.use(
-      listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
-        if (tokenId === undefined) sessions.revoke(principalId);
-        lifetimes.credentialRevoked({ principalId, tokenId });
-        endRequests(ofCredential({ principalId, tokenId }));
-        changes.revoke(principalId, tokenId);
-      }),
-    );
-    scope.use(
-      listen(bus, sessionRevoked, log, (revoked) => {
-        lifetimes.sessionRevoked(revoked);
-        endRequests(ofSession(revoked));
-        changes.sessionRevoked(revoked);
-      }),
-    );
+    scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: [desk, runner, readings, neon, changes] }));
     scope.use(hearCancels(bus, log, cancelKeys));
-    void onReconnect(bus, () => {
-      lifetimes.missed();
-      sessions.revokeAll();
-      desk.revokeAll();
-      runner.revokeAll();
-      readings.revokeAll();
-      neon.revokeAll();
-      changes.revokeAll();
-    });
 
     const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await auth.publishKeys({})).keys });
     const catalog = createCatalogBook({ readings, answers });

@@ -5,9 +5,8 @@ import { authService, credentialRevoked } from '@postern/contracts/auth';
 import type { Principal } from '@postern/contracts/common';
 import { PRINCIPAL_HEADER } from '@postern/contracts/common';
 import { Failure } from '@postern/contracts/failure';
-import { sessionRevoked } from '@postern/contracts/session';
 import { createClient } from '@postern/rpc/client';
-import { emit, listen } from '@postern/rpc/events';
+import { emit } from '@postern/rpc/events';
 import { ASSERTION_ISSUER, createAssertionVerifier } from '@postern/service-kit/assertion';
 import { openDoor } from '@postern/service-kit/door';
 import { createLogger } from '@postern/service-kit/log';
@@ -28,9 +27,8 @@ import { createCancelKeys } from '../src/domain/cancel-keys.ts';
 import type { LimitTable } from '../src/domain/guard.ts';
 import { createGuard } from '../src/domain/guard.ts';
 import type { Lifetimes } from '../src/http/sockets/lifetime.ts';
-import type { IsRevoked } from '../src/domain/revocation.ts';
-import { ofCredential, ofSession } from '../src/domain/revocation.ts';
 import { createLifetimes } from '../src/http/sockets/lifetime.ts';
+import { hearRevocations } from '../src/nats/revocations.ts';
 import { createCatalogBook } from '../src/stores/catalog-dump.pg.ts';
 import { createCatalog } from '../src/stores/catalog.pg.ts';
 import { noChangeLog, openChangeLog } from '../src/stores/changes-log.pg.ts';
@@ -385,28 +383,8 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     catalog: types,
     resultBytes,
   });
-  const endRequests = (isRevoked: IsRevoked): void => {
-    desk.revokeWhere(isRevoked);
-    runner.revokeWhere(isRevoked);
-    readings.revokeWhere(isRevoked);
-    neon.revokeWhere(isRevoked);
-  };
-  scope.use(
-    listen(bus, sessionRevoked, log, (revoked) => {
-      lifetimes.sessionRevoked(revoked);
-      endRequests(ofSession(revoked));
-      changes.sessionRevoked(revoked);
-    }),
-  );
+  scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: [desk, runner, readings, neon, changes] }));
   scope.use(hearCancels(bus, log, cancelKeys));
-  scope.use(
-    listen(bus, credentialRevoked, log, ({ principalId, tokenId }) => {
-      if (tokenId === undefined) sessions.revoke(principalId);
-      lifetimes.credentialRevoked({ principalId, tokenId });
-      endRequests(ofCredential({ principalId, tokenId }));
-      changes.revoke(principalId, tokenId);
-    }),
-  );
   await bus.flush();
   const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await client.publishKeys({})).keys });
   const served = { neon, database: new URL(database.ownUrl).pathname.slice(1) };

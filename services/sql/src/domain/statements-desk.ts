@@ -8,7 +8,7 @@ import type { SqlError } from './entries.ts';
 import type { Occupation } from './inspections.ts';
 import type { KeptAnswer, Keeper, Keeping, Room } from './keeping.ts';
 import type { Clock, RunOptions, Turned } from './ports.ts';
-import type { IsRevoked } from './revocation.ts';
+import type { Revocable } from './revocation.ts';
 
 export interface DeskLimits {
   /** Statements, running and ended, of one principal and of all. */
@@ -67,7 +67,7 @@ export type Beginning =
   | { readonly kind: 'draining' }
   | Extract<Turned, { readonly kind: 'notOneStatement' }>;
 
-export interface Desk {
+export interface Desk extends Revocable {
   /** Resolves when it is about to run; rejects if it cannot even be judged. */
   begin(options: RunOptions): Promise<Beginning>;
   find(principalId: string, id: string): Statement | undefined;
@@ -75,10 +75,6 @@ export interface Desk {
   forget(principalId: string, id: string): void;
   /** The latest first. */
   list(principalId: string): readonly Statement[];
-  /** Those of such principals are forgotten. */
-  revokeWhere(isRevoked: IsRevoked): void;
-  /** Revocations may have been missed. */
-  revokeAll(): void;
   /** Forgets what has expired. */
   sweep(): void;
   /** Nothing begins any more; what runs is canceled when `expired` resolves. Resolves when nothing runs. */

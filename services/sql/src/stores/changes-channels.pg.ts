@@ -1,11 +1,11 @@
 /** Feeds of NOTIFY: one session of the caller's own login for each. */
-import type { Principal } from '@postern/contracts/common';
 import { isFailure } from '@postern/contracts/failure';
 
 import type { ChannelFeed, ChannelFeeds, ChannelRequest, ChannelSink } from '../domain/channels.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Guard } from '../domain/guard.ts';
 import type { Clock } from '../domain/ports.ts';
+import type { Revocable } from '../domain/revocation.ts';
 import { quoteName } from '../domain/changes-query.ts';
 import { Asking } from './changes-asking.pg.ts';
 import { QueryFailure } from './readings.pg.ts';
@@ -19,10 +19,7 @@ export interface ChannelFeedsOptions {
   readonly wallClock: Clock;
 }
 
-export interface LiveChannelFeeds extends ChannelFeeds, AsyncDisposable {
-  revokeWhere(isOf: (principal: Principal) => boolean): void;
-  revokeAll(): void;
-}
+export type LiveChannelFeeds = ChannelFeeds & Revocable & AsyncDisposable;
 
 const NOTIFICATION = 0x41;
 const LONGEST_TIMER_MS = 2_147_483_647;
@@ -86,8 +83,8 @@ export function createChannelFeeds({ sessions, guard, wallClock }: ChannelFeedsO
       feed.ended = ended;
       return { ended, cancel: (error) => feed.stop(error), leave: () => feed.leave() };
     },
-    revokeWhere(isOf) {
-      for (const feed of open) if (isOf(feed.request.caller.principal)) feed.stop(revoked);
+    revokeWhere(isRevoked) {
+      for (const feed of open) if (isRevoked(feed.request.caller.principal)) feed.stop(revoked);
     },
     revokeAll() {
       for (const feed of open) feed.stop(maybeRevoked);

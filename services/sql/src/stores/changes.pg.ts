@@ -1,5 +1,4 @@
 /** Subscriptions: who has one, what it holds, how it ends, and how it is continued. */
-import type { Principal } from '@postern/contracts/common';
 import { isFailure } from '@postern/contracts/failure';
 import { randomBytes } from 'node:crypto';
 
@@ -9,6 +8,7 @@ import { humanSize } from '../domain/entries.ts';
 import type { Guard } from '../domain/guard.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
 import type { Clock, Grammar } from '../domain/ports.ts';
+import type { IsRevoked, Revocable } from '../domain/revocation.ts';
 import type { SubscribeRequest, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
 import { quoteName } from '../domain/changes-query.ts';
 import { readToken } from '../domain/changes-token.ts';
@@ -47,10 +47,7 @@ export interface SubscriptionsOptions {
   readonly limits: SubscriptionLimits;
 }
 
-export interface LiveSubscriptions extends Subscriptions<Connection>, AsyncDisposable {
-  revokeWhere(isOf: (principal: Principal) => boolean): void;
-  /** Revocations may have been missed: ends all of them. */
-  revokeAll(): void;
+export interface LiveSubscriptions extends Subscriptions<Connection>, Revocable, AsyncDisposable {
   counts(): { readonly open: number; readonly kept: number; readonly bytes: number };
   census(): readonly Occupation[];
 }
@@ -254,9 +251,9 @@ class AllSubscriptions implements LiveSubscriptions {
     }
   }
 
-  revokeWhere(isOf: (principal: Principal) => boolean): void {
-    for (const attendance of this.#open) if (isOf(attendance.request.caller.principal)) attendance.stop(revoked);
-    for (const feed of this.#feeds.values()) if (feed.isKept && isOf(feed.principal)) this.#drop(feed);
+  revokeWhere(isRevoked: IsRevoked): void {
+    for (const attendance of this.#open) if (isRevoked(attendance.request.caller.principal)) attendance.stop(revoked);
+    for (const feed of this.#feeds.values()) if (feed.isKept && isRevoked(feed.principal)) this.#drop(feed);
   }
 
   revokeAll(): void {

@@ -8,7 +8,7 @@ import type { NeonError, NeonOutcome, NeonRequest, NeonRun, NeonRunner } from '.
 import { copyRefused, endsTransaction, mayBeCopy, transactionEndRefused } from '../domain/neon.ts';
 import { QUERIES_MAX, tooManyQueries } from '../domain/plan.ts';
 import type { Asker, Caller, Catalog, Grammar } from '../domain/ports.ts';
-import type { IsRevoked } from '../domain/revocation.ts';
+import type { IsRevoked, Revocable } from '../domain/revocation.ts';
 import { batchTooLarge, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
 import type { Connection } from './connection.pg.ts';
 import type { NeonEstimate } from './neon-guard.pg.ts';
@@ -30,11 +30,7 @@ export interface NeonOptions {
   readonly limits: NeonLimits;
 }
 
-export interface CancelableNeonRunner extends NeonRunner {
-  /** Cancels what runs for such principals. */
-  revokeWhere(isRevoked: IsRevoked): void;
-  /** Revocations may have been missed: cancels everything that runs. */
-  revokeAll(): void;
+export interface CancelableNeonRunner extends NeonRunner, Revocable {
   census: Census;
 }
 

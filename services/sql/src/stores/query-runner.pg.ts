@@ -19,7 +19,7 @@ import type { Keeper, Keeping, Kept } from '../domain/keeping.ts';
 import { Marks } from '../domain/marks.ts';
 import type { Plan } from '../domain/plan.ts';
 import { planRequest } from '../domain/plan.ts';
-import type { IsRevoked } from '../domain/revocation.ts';
+import type { IsRevoked, Revocable } from '../domain/revocation.ts';
 import type { Script, TransactionStatus } from '../domain/script.ts';
 import type { Step } from '../domain/statements.ts';
 import { mayHideTypes } from '../domain/statements.ts';
@@ -47,11 +47,7 @@ export interface QueryRunnerOptions {
   readonly yardstick: () => Promise<Yardstick>;
 }
 
-export interface CancelableRunner extends QueryRunner, Keeper {
-  /** Cancels what runs for such principals. */
-  revokeWhere(isRevoked: IsRevoked): void;
-  /** Revocations may have been missed: cancels everything that runs. */
-  revokeAll(): void;
+export interface CancelableRunner extends QueryRunner, Keeper, Revocable {
   /** Requests under way. */
   underWay(): number;
   census: Census;

@@ -3,7 +3,7 @@ import type { SqlError } from '../domain/entries.ts';
 import type { Inspection, Inspector, Occupation } from '../domain/inspections.ts';
 import type { Guard } from '../domain/guard.ts';
 import type { Clock } from '../domain/ports.ts';
-import type { IsRevoked } from '../domain/revocation.ts';
+import type { Revocable } from '../domain/revocation.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { MessageType, readColumns, readError, sqlError } from './messages.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
@@ -17,13 +17,9 @@ export interface ReadingsOptions {
   readonly readingMs: number;
 }
 
-export interface Readings {
+export interface Readings extends Revocable {
   /** A {@link QueryFailure} that `work` does not catch is the reading's failure. */
   read<Value>(inspector: Inspector, work: (reader: Reader) => Promise<Value>): Promise<Inspection<Value>>;
-  /** Cancels what is read for such principals. */
-  revokeWhere(isRevoked: IsRevoked): void;
-  /** Revocations may have been missed: cancels everything that is read. */
-  revokeAll(): void;
   underWay(): readonly Occupation[];
 }
 

@@ -2,6 +2,8 @@
 import type { Principal } from '@postern/contracts/common';
 
 import type { Occupation } from '../../domain/inspections.ts';
+import type { IsRevoked, RevokedCredential, RevokedSession } from '../../domain/revocation.ts';
+import { ofCredential, ofSession } from '../../domain/revocation.ts';
 
 /** Of the WebSocket close. */
 export const CloseCode = {
@@ -41,10 +43,8 @@ export interface LiveSocket {
 export interface Lifetimes extends AsyncDisposable {
   /** Watches over a socket until the answer is called, when the socket has closed. */
   add(socket: LiveSocket): () => void;
-  /** A person was changed or removed, or one token of theirs was revoked. */
-  credentialRevoked(revoked: { readonly principalId: string; readonly tokenId?: string | undefined }): void;
-  /** One session, or all of a principal, ended before their time. */
-  sessionRevoked(revoked: { readonly principalId: string; readonly sessionId?: string | undefined }): void;
+  credentialRevoked(revoked: RevokedCredential): void;
+  sessionRevoked(revoked: RevokedSession): void;
   /** The bus was away. */
   missed(): void;
   count(): number;
@@ -67,7 +67,7 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   let isDraining = false;
   let emptied: (() => void) | undefined;
 
-  const endAll = (code: number, reason: string, isMeant: (principal: Principal) => boolean): void => {
+  const endAll = (code: number, reason: string, isMeant: IsRevoked): void => {
     for (const socket of sockets) if (isMeant(socket.principal)) socket.end(code, reason);
   };
 
@@ -92,19 +92,8 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
         if (sockets.size === 0) emptied?.();
       };
     },
-    credentialRevoked({ principalId, tokenId }) {
-      endAll(
-        CloseCode.unauthorized,
-        REVOKED,
-        (principal) => principal.id === principalId && (tokenId === undefined || tokenId === principal.tokenId),
-      );
-    },
-    sessionRevoked({ principalId, sessionId }) {
-      endAll(CloseCode.unauthorized, SESSION_ENDED, (principal) => {
-        if (principal.id !== principalId || principal.sessionId === undefined) return false;
-        return sessionId === undefined || sessionId === principal.sessionId;
-      });
-    },
+    credentialRevoked: (revoked) => endAll(CloseCode.unauthorized, REVOKED, ofCredential(revoked)),
+    sessionRevoked: (revoked) => endAll(CloseCode.unauthorized, SESSION_ENDED, ofSession(revoked)),
     missed: () => endAll(CloseCode.serviceRestart, MAY_BE_REVOKED, () => true),
     count: () => sockets.size,
     census: () =>
