@@ -1,7 +1,7 @@
 /** What a request does, told as it happens: the port of everything that shows results. */
 import type { Encoder } from './encoder.ts';
 import type { Column, Notice, ReportedSetting, SqlError } from './entries.ts';
-import type { Output } from './output.ts';
+import { Output } from './output.ts';
 import type { SettingChange } from './statements.ts';
 
 /** What the rows of a result look like. */
@@ -62,6 +62,23 @@ export interface Script {
   /** What runs is being canceled: a promise of `flush` that waits for a reader resolves now. Without it, they are waited for. */
   release?(): void;
 }
+
+/** Of a request that answers no rows, when only some of what happens matters. */
+export const scriptWithoutRows = (heard: Partial<Pick<Script, 'notice' | 'error'>>): Script => ({
+  out: new Output(),
+  starting: () => {},
+  columns: jsonRows,
+  openRow: () => {},
+  closeRow: () => {},
+  cutRow: () => {},
+  continued: () => {},
+  complete: () => {},
+  settings: () => {},
+  notice: () => {},
+  error: () => {},
+  flush: () => undefined,
+  ...heard,
+});
 
 /** A script of a request whose answer is sent while it runs. */
 export interface StreamScript extends Script {

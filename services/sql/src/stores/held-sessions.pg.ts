@@ -11,12 +11,11 @@ import type {
   OpenOptions,
   SessionEvents,
 } from '../domain/held.ts';
-import { Output } from '../domain/output.ts';
 import type { Plan } from '../domain/plan.ts';
 import { planRequest } from '../domain/plan.ts';
 import type { Asker, Caller, Catalog, Grammar, SqlRequest } from '../domain/ports.ts';
 import type { Script } from '../domain/script.ts';
-import { jsonRows } from '../domain/script.ts';
+import { scriptWithoutRows } from '../domain/script.ts';
 import { mayHideTypes, unsupported } from '../domain/statements.ts';
 import type { SubscribeStatement, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
 import type { Lease } from '../domain/lending.ts';
@@ -56,7 +55,7 @@ export function createHeldSessions({ sessions, catalog, ...options }: HeldSessio
       const { connection } = opened.lease;
       const notices: Notice[] = [];
       const stream = new Stream({
-        script: noticesOnly(notices),
+        script: scriptWithoutRows({ notice: (notice) => void notices.push(notice) }),
         resultBytes: Infinity,
         describeRows: tools.describeRows,
         isHeld: true,
@@ -71,21 +70,6 @@ export function createHeldSessions({ sessions, catalog, ...options }: HeldSessio
 /** Not a statement of any kind. */
 const SPOILER = 'a statement of this transaction has been refused';
 const abandoned: SqlError = { message: 'canceling statement due to user request', code: '57014' };
-
-const noticesOnly = (notices: Notice[]): Script => ({
-  out: new Output(),
-  starting: () => {},
-  columns: jsonRows,
-  openRow: () => {},
-  closeRow: () => {},
-  cutRow: () => {},
-  continued: () => {},
-  complete: () => {},
-  settings: () => {},
-  notice: (notice) => void notices.push(notice),
-  error: () => {},
-  flush: () => undefined,
-});
 
 interface HeldOptions {
   readonly caller: Caller;

@@ -22,8 +22,8 @@ export interface ServerError extends SqlError {
   readonly routine: string | undefined;
 }
 
-/** The fields of an error or a notice. A message that was cut off lacks its last ones. */
-export function readError(bytes: Buffer, from: number, to: number): ServerError {
+/** The fields of an error or a notice by the letters that the protocol has for them. A message that was cut off lacks its last ones. */
+export function readFields(bytes: Buffer, from: number, to: number): ReadonlyMap<string, string> {
   const reader = new MessageReader(bytes, from, to);
   const fields = new Map<string, string>();
   while (!reader.isAtEnd) {
@@ -31,6 +31,11 @@ export function readError(bytes: Buffer, from: number, to: number): ServerError 
     if (type === 0) break;
     fields.set(String.fromCharCode(type), reader.text());
   }
+  return fields;
+}
+
+export function readError(bytes: Buffer, from: number, to: number): ServerError {
+  const fields = readFields(bytes, from, to);
   const position = fields.get('P');
   return {
     message: fields.get('M') ?? '',

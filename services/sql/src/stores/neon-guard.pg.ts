@@ -4,10 +4,8 @@ import type { Yardstick } from '../domain/guard-estimate.ts';
 import { sendSeparately } from '../domain/guard-estimate.ts';
 import type { Bounds } from '../domain/guard.ts';
 import type { NeonQuery } from '../domain/neon.ts';
-import { Output } from '../domain/output.ts';
 import type { Asker, Grammar } from '../domain/ports.ts';
-import type { Script } from '../domain/script.ts';
-import { jsonRows } from '../domain/script.ts';
+import { scriptWithoutRows } from '../domain/script.ts';
 import { batchTooLarge, TEXT_MAX_BYTES } from '../domain/statements.ts';
 import type { Connection } from './connection.pg.ts';
 import { estimate } from './explain.pg.ts';
@@ -32,7 +30,7 @@ export interface NeonEstimate {
 export function estimateQueries(queries: readonly NeonQuery[], options: NeonEstimateOptions): NeonEstimate {
   const told: { error?: SqlError } = {};
   const stream = new Stream({
-    script: errorsOnly((error) => (told.error ??= error)),
+    script: scriptWithoutRows({ error: (error) => void (told.error ??= error) }),
     resultBytes: Infinity,
     describeRows: () => {
       throw new Error('an estimate has no rows');
@@ -60,18 +58,3 @@ async function estimateAll(stream: Stream, queries: readonly NeonQuery[], option
     isUnsettled = (await estimate(stream, { query, params }, { parts, bounds, yardstick })) || isUnsettled;
   }
 }
-
-const errorsOnly = (error: (told: SqlError) => void): Script => ({
-  out: new Output(),
-  starting: () => {},
-  columns: jsonRows,
-  openRow: () => {},
-  closeRow: () => {},
-  cutRow: () => {},
-  continued: () => {},
-  complete: () => {},
-  settings: () => {},
-  notice: () => {},
-  error,
-  flush: () => undefined,
-});

@@ -16,8 +16,9 @@ import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
 import { Utf8Check } from '../domain/utf8.ts';
 import { createAnswer } from './answer.fs.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
+import { CutMessage } from './cut-message.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
-import { MessageType } from './messages.pg.ts';
+import { MessageType, readFields } from './messages.pg.ts';
 import type { DescribeNeonRows, NeonRows } from './neon-rows.pg.ts';
 import type { RunnerLimits } from './query-runner.pg.ts';
 import type { Spool } from './spool.fs.ts';
@@ -45,8 +46,6 @@ const SPOOL_STEP_BYTES = 262_144;
 const CANCEL_GRACE_MS = 5_000;
 /** The same when nobody waits for its answer any more. */
 const ABANDONED_GRACE_MS = 1_000;
-/** What is kept of an error that is larger than a message may be. */
-const CUT_BYTES = 65_536;
 /** What the server says when it was asked to cancel a statement, and when to end a session. */
 const ENDED_BY_US: ReadonlySet<string | undefined> = new Set(['57014', '57P01']);
 
@@ -72,8 +71,7 @@ export class NeonTask implements Exchange {
   #rows: NeonRows | undefined;
   #rowCount = 0;
   #largeRow: LargeRow | undefined;
-  #cut: Buffer[] = [];
-  #cutBytes = 0;
+  readonly #cut = new CutMessage();
   #ended: (() => void) | undefined;
 
   /** Why there will be no answer with rows. */
@@ -171,16 +169,8 @@ export class NeonTask implements Exchange {
   piece(type: number, bytes: Buffer, from: number, to: number, left: number): Promise<void> | undefined {
     if (type === MessageType.dataRow) return this.#dataRowPiece(bytes, from, to, left);
     if (type !== MessageType.error) return undefined;
-    const room = Math.min(to - from, CUT_BYTES - this.#cutBytes);
-    if (room > 0) {
-      this.#cut.push(Buffer.from(bytes.subarray(from, from + room)));
-      this.#cutBytes += room;
-    }
-    if (left > 0) return undefined;
-    const cut = Buffer.concat(this.#cut);
-    this.#cut = [];
-    this.#cutBytes = 0;
-    return this.message(type, cut, 0, cut.length);
+    const cut = this.#cut.add(bytes, from, to, left);
+    return cut === undefined ? undefined : this.message(type, cut, 0, cut.length);
   }
 
   ended(isLost: boolean): void {
@@ -425,15 +415,9 @@ export const toNeonError = ({ message, code, detail, hint, position }: SqlError)
   position: position?.toString(),
 });
 
-/** The fields of an error by the letters that the protocol has for them. */
+/** All that the server says of an error. */
 function readNeonError(bytes: Buffer, from: number, to: number): NeonError {
-  const reader = new MessageReader(bytes, from, to);
-  const fields = new Map<string, string>();
-  while (!reader.isAtEnd) {
-    const type = reader.byte();
-    if (type === 0) break;
-    fields.set(String.fromCharCode(type), reader.text());
-  }
+  const fields = readFields(bytes, from, to);
   return {
     message: fields.get('M') ?? '',
     severity: fields.get('S'),

@@ -11,6 +11,7 @@ import type { RowForm, RowShape, Script, TransactionStatus } from '../domain/scr
 import type { SettingChange } from '../domain/statements.ts';
 import { isUtf8Name, unsupported } from '../domain/statements.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
+import { CutMessage } from './cut-message.pg.ts';
 import type { Explained } from './explain.pg.ts';
 import { PlanReader } from './explain.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
@@ -39,8 +40,6 @@ export interface StreamOptions {
 const CANCEL_GRACE_MS = 5_000;
 /** The same when nobody waits for its answer any more. */
 const ABANDONED_GRACE_MS = 1_000;
-/** What is kept of an error or notice that is larger than a message may be. */
-const CUT_BYTES = 65_536;
 
 const typesUnknown: SqlError = { message: 'could not look up the types of the result', code: '58000' };
 
@@ -75,8 +74,7 @@ export class Stream implements Exchange {
   #rows = 0;
   #isStarted = false;
   #largeRow: LargeRow | undefined;
-  #cut: Buffer[] = [];
-  #cutBytes = 0;
+  readonly #cut = new CutMessage();
 
   #mode: Mode = 'simple';
   #isLast = false;
@@ -287,16 +285,8 @@ export class Stream implements Exchange {
     }
     if (type === MessageType.dataRow) return this.#dataRowPiece(bytes, from, to, left);
     if (type !== MessageType.error && type !== MessageType.notice) return undefined;
-    const room = Math.min(to - from, CUT_BYTES - this.#cutBytes);
-    if (room > 0) {
-      this.#cut.push(Buffer.from(bytes.subarray(from, from + room)));
-      this.#cutBytes += room;
-    }
-    if (left > 0) return undefined;
-    const cut = Buffer.concat(this.#cut);
-    this.#cut = [];
-    this.#cutBytes = 0;
-    return this.message(type, cut, 0, cut.length);
+    const cut = this.#cut.add(bytes, from, to, left);
+    return cut === undefined ? undefined : this.message(type, cut, 0, cut.length);
   }
 
   ended(isLost: boolean): void {
