@@ -12,6 +12,7 @@ const Query = z.object({
 });
 
 const Batch = z.object({ queries: z.array(Query) });
+const ShallowBatch = z.object({ queries: z.array(z.unknown()) });
 
 export const NeonRequestBody = z.union([Query, Batch]);
 
@@ -29,9 +30,22 @@ export function readNeonBody(body: Buffer, isArrayMode: boolean): NeonBody {
   const value = parseJson(body);
   const single = Query.safeParse(value);
   if (single.success) return { queries: [queryOf(single.data, isArrayMode)], isBatch: false };
-  const batch = Batch.safeParse(value);
-  if (batch.success) return { queries: batch.data.queries.map((query) => queryOf(query, isArrayMode)), isBatch: true };
+  const batch = readBatch(value);
+  if (batch !== undefined) return { queries: batch.map((query) => queryOf(query, isArrayMode)), isBatch: true };
   throw new UnreadableBody('the body is neither {"query", "params"} nor {"queries": [{"query", "params"}]}');
+}
+
+/** The first query that is none ends it: a schema of them all would tell of each. */
+function readBatch(value: unknown): z.output<typeof Query>[] | undefined {
+  const shallow = ShallowBatch.safeParse(value);
+  if (!shallow.success) return undefined;
+  const queries: z.output<typeof Query>[] = [];
+  for (const part of shallow.data.queries) {
+    const query = Query.safeParse(part);
+    if (!query.success) return undefined;
+    queries.push(query.data);
+  }
+  return queries;
 }
 
 function queryOf({ query, params, arrayMode }: z.infer<typeof Query>, isArrayMode: boolean): NeonQuery {

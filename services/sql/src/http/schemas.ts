@@ -5,9 +5,9 @@ import { z } from 'zod';
 
 import type { SqlRequest } from '../domain/ports.ts';
 
-const Simple = z.object({ query: z.string().describe('Any number of statements') });
+export const Simple = z.object({ query: z.string().describe('Any number of statements') });
 
-const Extended = z.object({
+export const Extended = z.object({
   queries: z.array(
     z.object({
       query: z.string().describe('Exactly one statement'),
@@ -21,12 +21,34 @@ export const SqlBody = z.union([Simple, Extended]);
 /** Bytes of a body, 5 MiB. */
 export const BODY_BYTES_MAX = 5_242_880;
 
-export function readBody(body: Buffer): SqlRequest {
-  const value = parseJson(body);
+/**
+ * Whether it is an array of which each part fits. To be asked before a schema is, which tells of every part that does not
+ * fit: of millions, that takes seconds and all the memory there is.
+ */
+export const allFit = (value: unknown, fits: (part: unknown) => boolean): boolean => Array.isArray(value) && value.every(fits);
+
+const isText = (value: unknown): boolean => value === null || typeof value === 'string';
+const Shallow = z.object({ queries: z.array(z.unknown()) });
+const ShallowQuery = z.object({ query: z.string(), params: z.array(z.unknown()).optional() });
+
+function isQuery(value: unknown): boolean {
+  const { success, data } = ShallowQuery.safeParse(value);
+  return success && (data.params === undefined || allFit(data.params, isText));
+}
+
+/** Undefined if it has neither shape. */
+export function readRequest(value: unknown): SqlRequest | undefined {
   const simple = Simple.safeParse(value);
   if (simple.success) return { kind: 'simple', query: simple.data.query };
+  const shallow = Shallow.safeParse(value);
+  if (!shallow.success || !allFit(shallow.data.queries, isQuery)) return undefined;
   const extended = Extended.safeParse(value);
-  if (extended.success) return { kind: 'extended', queries: extended.data.queries };
+  return extended.success ? { kind: 'extended', queries: extended.data.queries } : undefined;
+}
+
+export function readBody(body: Buffer): SqlRequest {
+  const request = readRequest(parseJson(body));
+  if (request !== undefined) return request;
   throw new Failure('SQL_BODY_SHAPE', {
     detail:
       'Failed to deserialize the JSON body into the target type: it is neither {"query"} nor {"queries"} with text or null params',

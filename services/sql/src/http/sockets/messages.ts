@@ -3,17 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 
 import type { SqlRequest } from '../../domain/ports.ts';
-
-const Simple = z.object({ query: z.string().describe('Any number of statements') });
-
-const Extended = z.object({
-  queries: z.array(
-    z.object({
-      query: z.string().describe('One statement'),
-      params: z.array(z.string().nullable()).default([]).describe('Values of $1, $2, … as text'),
-    }),
-  ),
-});
+import { Extended, readRequest, Simple } from '../schemas.ts';
 
 /** Only on the versioned path. Not in its turn: it concerns the request that runs. */
 const Cancel = z.object({ cancel: z.literal(true) });
@@ -73,10 +63,8 @@ export function readMessage(data: Buffer, takesCancel: boolean): Incoming {
   const parsed = parseJson(data);
   if (parsed.kind === 'fault') return parsed;
   const { value } = parsed;
-  const simple = Simple.safeParse(value);
-  if (simple.success) return { kind: 'request', request: { kind: 'simple', query: simple.data.query } };
-  const extended = Extended.safeParse(value);
-  if (extended.success) return { kind: 'request', request: { kind: 'extended', queries: extended.data.queries } };
+  const request = readRequest(value);
+  if (request !== undefined) return { kind: 'request', request };
   if (takesCancel && Cancel.safeParse(value).success) return { kind: 'cancel' };
   return { kind: 'fault', message: 'the message is neither {"query"} nor {"queries"} with text or null params' };
 }
