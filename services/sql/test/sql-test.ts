@@ -152,6 +152,8 @@ export const sqlTest = busTest
     const made = [own];
     onCleanup(async () => {
       await pool.end();
+      // The log reader of a process that was killed is there for a moment longer, and not even force drops a database with one.
+      await admin.query('select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = $1', [name]);
       await admin.query(`drop database ${name} with (force)`);
       for (const role of made) await admin.query(`drop role ${pg.escapeIdentifier(role)}`);
       await admin.end();

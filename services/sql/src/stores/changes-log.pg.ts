@@ -86,6 +86,8 @@ class RunningLog implements ChangeLog {
   #hasWarned = false;
   /** Resolves at the next moment at which the log is read, or cannot be. */
   #opening: PromiseWithResolvers<void>;
+  /** Resolves when no session of it is being opened any more. */
+  #settled: Promise<void>;
 
   /** The transaction that is being told. */
   #xid: number | undefined;
@@ -98,7 +100,7 @@ class RunningLog implements ChangeLog {
   constructor(options: ChangeLogOptions) {
     this.#options = options;
     this.#opening = Promise.withResolvers();
-    void this.#open();
+    this.#settled = this.#open();
   }
 
   async follow(follower: Follower): Promise<Following | undefined> {
@@ -146,7 +148,9 @@ class RunningLog implements ChangeLog {
     const isHopeless = error instanceof pg.DatabaseError && error.code === '55000';
     const wait = isHopeless ? 60_000 : (RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)] ?? 0);
     this.#failures += 1;
-    this.#timer = setTimeout(() => void this.#open(), wait).unref();
+    this.#timer = setTimeout(() => {
+      this.#settled = this.#open();
+    }, wait).unref();
   }
 
   #closed(error: Error): void {
@@ -239,10 +243,12 @@ class RunningLog implements ChangeLog {
     for (const follower of this.#followers) follower.reached(lsn);
   }
 
+  /** Resolves when nothing of it is left in the server. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     this.#closing.abort();
     clearTimeout(this.#timer);
+    await this.#settled;
     await this.#stream?.[Symbol.asyncDispose]();
   }
 }

@@ -1,8 +1,9 @@
 /** A walsender session: a slot that lasts as long as the session, and the lines of `test_decoding`. */
 import type { Duplex } from 'node:stream';
+import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 
-import { reusingSocket } from './connection.pg.ts';
+import { reusingSocket, sendCancel } from './connection.pg.ts';
 import { MessageType, readError } from './messages.pg.ts';
 import { MessageReader, simpleQuery, Wire } from './wire.pg.ts';
 
@@ -57,12 +58,27 @@ export async function openReplication(
   };
   const client = new pg.Client(config);
   client.on('error', () => {});
-  const giveUp = (): void => void client.connection.stream.destroy();
-  closing.addEventListener('abort', giveUp);
+  const key = { processID: 0, secretKey: 0 };
+  client.connection.on('backendKeyData', ({ processID, secretKey }: { processID: number; secretKey: number }) => {
+    Object.assign(key, { processID, secretKey });
+  });
+  let isOver = false;
+  const giveUp = async (): Promise<void> => {
+    if (key.processID === 0) return void client.connection.stream.destroy();
+    // A server that waits for the transactions of others hears nothing else, and one signal may come before what it is for.
+    while (!isOver) {
+      await sendCancel({ host: client.host, port: client.port, ssl, ...key });
+      await pause(CANCEL_AGAIN_MS);
+    }
+  };
+  const givingUp = (): void => void giveUp();
+  closing.addEventListener('abort', givingUp);
   try {
     await client.connect();
+    closing.throwIfAborted();
     const { rows } = await client.query<{ server_encoding: string }>('SHOW server_encoding');
     if (rows[0]?.server_encoding !== 'UTF8') throw new ReplicationFault('the encoding of the database is not UTF8');
+    closing.throwIfAborted();
     const slot = `postern_${crypto.randomUUID().replaceAll('-', '')}`;
     // Answered when the slot is consistent: every transaction that is committed from now on will be told.
     await client.query(`CREATE_REPLICATION_SLOT ${slot} TEMPORARY LOGICAL test_decoding NOEXPORT_SNAPSHOT`);
@@ -71,17 +87,31 @@ export async function openReplication(
     reusing?.handOver();
     return new Walsender(stream, slot, receiver);
   } catch (error) {
-    client.connection.stream.destroy();
+    isOver = true;
+    await sayGoodbye(client.connection.stream, TERMINATE);
     throw error;
   } finally {
-    closing.removeEventListener('abort', giveUp);
+    isOver = true;
+    closing.removeEventListener('abort', givingUp);
   }
+}
+
+/** Resolves when the server has ended the session, and the slot with it; one that does not is not waited for. */
+async function sayGoodbye(stream: Duplex, words: Buffer): Promise<void> {
+  if (stream.destroyed) return;
+  const closed = Promise.withResolvers<void>();
+  stream.once('close', closed.resolve);
+  stream.end(words);
+  const late = setTimeout(() => stream.destroy(), GOODBYE_MS);
+  await closed.promise;
+  clearTimeout(late);
 }
 
 const COPY_DATA = 0x64;
 const COPY_DONE = Buffer.of(0x63, 0, 0, 0, 4);
 const TERMINATE = Buffer.of(0x58, 0, 0, 0, 4);
 const GOODBYE_MS = 2_000;
+const CANCEL_AGAIN_MS = 100;
 const XLOG_DATA = 0x77;
 const KEEPALIVE = 0x6b;
 const HEADER_BYTES = 25;
@@ -213,15 +243,9 @@ class Walsender implements ReplicationStream {
     this.#receiver.closed(this.#error ?? new ReplicationFault('the connection to the server was lost'));
   }
 
-  /** Resolves when the server has ended the session, and the slot with it. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isClosed) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#stream.once('close', resolve);
-    this.#stream.end(Buffer.concat([COPY_DONE, TERMINATE]));
-    const late = setTimeout(() => this.#stream.destroy(), GOODBYE_MS);
-    await promise;
-    clearTimeout(late);
+    await sayGoodbye(this.#stream, Buffer.concat([COPY_DONE, TERMINATE]));
     this.#closed();
   }
 }

@@ -426,7 +426,7 @@ interface CancelTarget {
 const SSL_REQUEST = Buffer.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f);
 
 /** A CancelRequest on a socket of its own. The server closes it when the signal has been sent. */
-async function sendCancel({ host, port, ssl, processID, secretKey }: CancelTarget): Promise<void> {
+export async function sendCancel({ host, port, ssl, processID, secretKey }: CancelTarget): Promise<void> {
   const request = Buffer.alloc(16);
   request.writeInt32BE(16, 0);
   request.writeInt32BE(80_877_102, 4);
