@@ -77,6 +77,40 @@ test('COPY in a query has no Sync', () => {
   expect(traffic.isQuiet).toBe(true);
 });
 
+test('COPY in a query is not taken for the answer of a Sync that went before it', () => {
+  const traffic = new Traffic();
+  traffic.fromClient.scan(Buffer.concat([message('S'), message('Q', 'copy t from stdin\0')]));
+  traffic.fromServer.scan(Buffer.concat([idle, message('G', '\0\0\0')]));
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([false, true]);
+  traffic.fromClient.scan(Buffer.concat([message('d', 'x'), message('S'), message('c')]));
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([false, true]);
+  traffic.fromServer.scan(Buffer.concat([message('C', 'COPY 1\0'), idle]));
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([true, false]);
+});
+
+test('COPY in a group is under way until its second Sync is answered', () => {
+  const traffic = new Traffic();
+  traffic.fromClient.scan(Buffer.concat([message('P'), message('B'), message('E'), message('S')]));
+  traffic.fromServer.scan(message('G', '\0\0\0'));
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([false, true]);
+  traffic.fromClient.scan(Buffer.concat([message('d', 'x'), message('c')]));
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([false, true]);
+  traffic.fromClient.scan(message('S'));
+  traffic.fromServer.scan(Buffer.concat([message('C', 'COPY 1\0'), idle]));
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([true, false]);
+});
+
+test('of many requests at a time none is forgotten', () => {
+  const traffic = new Traffic();
+  const many = 10_000;
+  traffic.fromClient.scan(Buffer.concat(Array.from({ length: many }, (_, index) => message(index % 2 === 0 ? 'S' : 'Q'))));
+  for (let answered = 0; answered < many; answered += 1) {
+    expect(traffic.isBusy).toBe(true);
+    traffic.fromServer.scan(idle);
+  }
+  expect([traffic.isQuiet, traffic.isBusy]).toEqual([true, false]);
+});
+
 test('a client that says goodbye has ended the session itself', () => {
   const traffic = new Traffic();
   traffic.fromClient.scan(message('X'));

@@ -71,48 +71,85 @@ const READY = 0x5a;
 /** CommandComplete, PortalSuspended, EmptyQueryResponse: a statement has come to its end. */
 const COMPLETIONS: ReadonlySet<number> = new Set(Buffer.from('CsI'));
 const COPY_IN = 0x47;
+const COPY_ENDS: ReadonlySet<number> = new Set(Buffer.from('cf'));
 const IDLE = 0x49;
+/** So many that were answered are kept before their room is given up. */
+const ANSWERED_MAX = 1_024;
+
+/** Requests that each end in a ReadyForQuery, in their order: whether it is a Sync that asks for it. */
+class Requests {
+  #areSyncs: boolean[] = [];
+  #answered = 0;
+
+  get count(): number {
+    return this.#areSyncs.length - this.#answered;
+  }
+
+  get isFirstSync(): boolean {
+    return this.#areSyncs[this.#answered] === true;
+  }
+
+  add(isSync: boolean): void {
+    this.#areSyncs.push(isSync);
+  }
+
+  removeFirst(): void {
+    if (this.count === 0) return;
+    this.#answered += 1;
+    if (this.#answered < ANSWERED_MAX && this.count > 0) return;
+    this.#areSyncs = this.#areSyncs.slice(this.#answered);
+    this.#answered = 0;
+  }
+}
 
 /** What both directions together say of a session: whether something is under way in it. */
 export class Traffic {
-  /** Requests that each end in a ReadyForQuery. */
-  #asked = 0;
+  readonly #requests = new Requests();
   #isIdle = true;
   /** Messages have come that have no answer before the Sync that is still to come. */
   #isGroupOpen = false;
   #hasSaidGoodbye = false;
   #completions = 0;
-  /** The group under way is Parse, Bind, Execute: its Sync does not count while the server waits for COPY's data. */
-  #syncs = 0;
+  /** The server waits for COPY's data, and does not heed a Sync. */
+  #isCopying = false;
   readonly fromClient = new MessageScanner((type) => this.#hearClient(type));
   readonly fromServer = new MessageScanner((type, first) => this.#hearServer(type, first));
 
   #hearClient(type: number): void {
     if (type === TERMINATE) this.#hasSaidGoodbye = true;
     if (GROUPED.has(type)) this.#isGroupOpen = true;
+    if (COPY_ENDS.has(type)) this.#isCopying = false;
     if (type !== QUERY && type !== SYNC && type !== FUNCTION_CALL) return;
+    if (type === SYNC && this.#isCopying) return;
     this.#isGroupOpen = false;
-    this.#asked += 1;
-    if (type === SYNC) this.#syncs += 1;
+    this.#requests.add(type === SYNC);
   }
 
   #hearServer(type: number, first: number): void {
-    if (type === COPY_IN && this.#syncs > 0) {
-      // It reads on over the Sync that follows on the Execute; the client sends another one when it is done.
-      this.#syncs -= 1;
-      this.#asked -= 1;
-    }
+    if (type === COPY_IN) this.#beginCopy();
     if (type === READY || COMPLETIONS.has(type)) this.#completions += 1;
     if (type !== READY) return;
-    this.#asked = Math.max(0, this.#asked - 1);
-    if (this.#asked === 0) this.#syncs = 0;
+    this.#requests.removeFirst();
+    this.#isCopying = false;
     this.#isIdle = first === IDLE;
+  }
+
+  /** It reads on over the Sync that follows on its Execute; the client sends another one when it is done. */
+  #beginCopy(): void {
+    this.#isCopying = true;
+    if (!this.#requests.isFirstSync) return;
+    this.#requests.removeFirst();
+    this.#isGroupOpen ||= this.#requests.count === 0;
   }
 
   /** Nothing is asked that is not answered, no transaction is open, and no message is under way. */
   get isQuiet(): boolean {
     return (
-      this.#asked === 0 && !this.#isGroupOpen && this.#isIdle && this.fromClient.isAtBoundary && this.fromServer.isAtBoundary
+      this.#requests.count === 0 &&
+      !this.#isGroupOpen &&
+      this.#isIdle &&
+      this.fromClient.isAtBoundary &&
+      this.fromServer.isAtBoundary
     );
   }
 
@@ -123,12 +160,12 @@ export class Traffic {
 
   /** An answer is due, whatever the client does. */
   get isAsked(): boolean {
-    return this.#asked > 0;
+    return this.#requests.count > 0;
   }
 
   /** Something may be running. */
   get isBusy(): boolean {
-    return this.#asked > 0 || this.#isGroupOpen;
+    return this.#requests.count > 0 || this.#isGroupOpen;
   }
 
   /** The client has ended the session itself. */
