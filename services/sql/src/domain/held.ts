@@ -1,15 +1,9 @@
 /** A session that is a caller's own for as long as a socket lives: its transactions and settings outlive each request. */
+import type { Notification } from './channels.ts';
 import type { Notice, ReportedSetting, SqlError } from './entries.ts';
 import type { Caller, SqlRequest } from './ports.ts';
 import type { Script, TransactionStatus } from './script.ts';
 import type { SubscribeStatement, Subscription, SubscriptionSink } from './subscribe.ts';
-
-export interface Notification {
-  readonly channel: string;
-  readonly payload: string;
-  /** The backend that notified. */
-  readonly processId: number;
-}
 
 /** What the server says by itself. A promise has it wait. */
 export interface SessionEvents {

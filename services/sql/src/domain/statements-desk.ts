@@ -4,6 +4,7 @@
  */
 import type { Principal } from '@postern/contracts/common';
 
+import { userCanceled } from './endings.ts';
 import type { SqlError } from './entries.ts';
 import type { Occupation } from './inspections.ts';
 import type { KeptAnswer, Keeper, Keeping, Room } from './keeping.ts';
@@ -83,7 +84,6 @@ export interface Desk extends Revocable {
   census(): readonly Occupation[];
 }
 
-const canceledError: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 const shutdownError: SqlError = { message: 'terminating connection due to administrator command', code: '57P01' };
 const lostError: SqlError = { message: 'the statement could not be run: a service that it needs is away', code: '08006' };
 
@@ -285,7 +285,7 @@ class Job implements Statement {
 
   cancel(): void {
     this.#isCanceled = true;
-    this.stop(canceledError);
+    this.stop(userCanceled);
   }
 
   stop(error: SqlError): void {

@@ -1,6 +1,6 @@
 /** Questions that a sound catalog answers with no rows: what kind of fault, of what, and in words. */
 import type { Inconsistency } from '../domain/inspections.ts';
-import type { Reader } from './readings.pg.ts';
+import type { Asking } from './asking.pg.ts';
 
 /** More of one kind say nothing new. */
 const OF_A_KIND_MAX = 200;
@@ -74,10 +74,10 @@ export const CATALOG_CHECKS: readonly string[] = [
     group by c.oid having c.relnatts <> count(a.attnum)`,
 ];
 
-export async function readInconsistencies(reader: Reader, checks: readonly string[]): Promise<readonly Inconsistency[]> {
+export async function readInconsistencies(asking: Asking, checks: readonly string[]): Promise<readonly Inconsistency[]> {
   const found: Inconsistency[] = [];
   for (const check of checks) {
-    for (const [kind, object, message] of await reader.rows(`${check} limit ${OF_A_KIND_MAX}`))
+    for (const [kind, object, message] of await asking.ask([`${check} limit ${OF_A_KIND_MAX}`]))
       found.push({ kind: kind ?? '', object: object ?? '', message: message ?? '' });
   }
   return found;

@@ -4,7 +4,8 @@ import { CATALOG_CHECKS, readInconsistencies } from './catalog-checks.pg.ts';
 import { SECTIONS, SNAPSHOT } from './catalog-sections.pg.ts';
 import type { JsonAnswerOptions } from './json-answer.pg.ts';
 import { JsonAnswer } from './json-answer.pg.ts';
-import type { Reader, Readings } from './readings.pg.ts';
+import type { Asking } from './asking.pg.ts';
+import type { Readings } from './readings.pg.ts';
 
 export interface CatalogBookOptions {
   readonly readings: Pick<Readings, 'read'>;
@@ -21,29 +22,29 @@ const BEGIN = `
 export function createCatalogBook({ readings, answers }: CatalogBookOptions): CatalogBook {
   return {
     dump: (inspector) =>
-      readings.read(inspector, async (reader) => {
+      readings.read(inspector, async (asking) => {
         await using answer = new JsonAnswer(answers);
-        await inSnapshot(reader, () => writeCatalog(reader, answer));
+        await inSnapshot(asking, () => writeCatalog(asking, answer));
         return answer.finish();
       }),
     check: (inspector) =>
-      readings.read(inspector, (reader) => inSnapshot(reader, () => readInconsistencies(reader, CATALOG_CHECKS))),
+      readings.read(inspector, (asking) => inSnapshot(asking, () => readInconsistencies(asking, CATALOG_CHECKS))),
   };
 }
 
-export async function inSnapshot<Value>(reader: Reader, work: () => Promise<Value>): Promise<Value> {
-  await reader.command(BEGIN);
+export async function inSnapshot<Value>(asking: Asking, work: () => Promise<Value>): Promise<Value> {
+  await asking.command(BEGIN);
   const value = await work();
-  await reader.command('rollback');
+  await asking.command('rollback');
   return value;
 }
 
-async function writeCatalog(reader: Reader, answer: JsonAnswer): Promise<void> {
+async function writeCatalog(asking: Asking, answer: JsonAnswer): Promise<void> {
   answer.out.ascii('{"snapshot":');
-  await answer.value(reader, SNAPSHOT);
+  await answer.value(asking, SNAPSHOT);
   for (const [name, question] of Object.entries(SECTIONS)) {
     answer.out.ascii(`,\n"${name}":`);
-    await answer.array(reader, question);
+    await answer.array(asking, question);
   }
   answer.out.ascii('}');
 }

@@ -1,16 +1,15 @@
 /** Feeds of NOTIFY: one session of the caller's own login for each. */
 import { isFailure } from '@postern/contracts/failure';
 
-import type { ChannelFeed, ChannelFeeds, ChannelRequest, ChannelSink } from '../domain/channels.ts';
+import type { ChannelFeed, ChannelFeeds, ChannelRequest, ChannelSink, Notification } from '../domain/channels.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Guard } from '../domain/guard.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { Revocable } from '../domain/revocation.ts';
 import { quoteName } from '../domain/changes-query.ts';
-import { Asking } from './changes-asking.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
+import { Asking, QueryFailure } from './asking.pg.ts';
+import { MessageType, readNotification } from './messages.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
-import { MessageReader } from './wire.pg.ts';
 
 export interface ChannelFeedsOptions {
   readonly sessions: Pick<Sessions, 'hold'>;
@@ -21,7 +20,6 @@ export interface ChannelFeedsOptions {
 
 export type LiveChannelFeeds = ChannelFeeds & Revocable & AsyncDisposable;
 
-const NOTIFICATION = 0x41;
 const LONGEST_TIMER_MS = 2_147_483_647;
 
 const revoked: SqlError = { message: 'the feed was ended because the credential was revoked', code: '57014' };
@@ -45,7 +43,7 @@ export function createChannelFeeds({ sessions, guard, wallClock }: ChannelFeedsO
       const asking = new Asking(connection);
       connection.listen({
         message: (type, bytes, from, to) => {
-          if (type === NOTIFICATION) feed.notify(new MessageReader(bytes, from, to));
+          if (type === MessageType.notification) feed.notify(readNotification(bytes, from, to));
         },
         lost: () => feed.stop(lost),
       });
@@ -118,10 +116,8 @@ class OpenFeed {
     return this.#stopping.promise;
   }
 
-  notify(reader: MessageReader): void {
-    if (this.#error !== undefined) return;
-    const processId = reader.int32();
-    this.sink.notification({ channel: reader.text(), payload: reader.text(), processId });
+  notify(notification: Notification): void {
+    if (this.#error === undefined) this.sink.notification(notification);
   }
 
   stop(error: SqlError): void {

@@ -12,7 +12,8 @@ import type { Bounds } from '../domain/guard.ts';
 import { needsEstimate, tooManyBytes, tooManyRows } from '../domain/guard.ts';
 import { batchTooLarge, TEXT_MAX_BYTES, textFault } from '../domain/statements.ts';
 import type { SubscribeRequest, SubscribeStatement, SubscriptionSink } from '../domain/subscribe.ts';
-import type { Asking } from './changes-asking.pg.ts';
+import type { Asking } from './asking.pg.ts';
+import { QueryFailure } from './asking.pg.ts';
 import { prepareImages } from './changes-images.pg.ts';
 import { RequeryRows } from './changes-requery.pg.ts';
 import { describe } from './changes-rows.pg.ts';
@@ -20,7 +21,6 @@ import type { Source, SourceListener } from './changes-source.pg.ts';
 import { ImageSource, RequerySource } from './changes-source.pg.ts';
 import type { SubscriptionsOptions } from './changes.pg.ts';
 import type { Connection } from './connection.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
 
 /** Who looks after what all subscriptions hold. */
 export interface FeedKeeper {

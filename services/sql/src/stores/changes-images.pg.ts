@@ -21,12 +21,12 @@ import { KeyedRows } from '../domain/changes-state.ts';
 import type { ChangedRow } from '../domain/changes-text.ts';
 import { readChange, unchanged } from '../domain/changes-text.ts';
 import type { Column, SqlError } from '../domain/entries.ts';
-import type { Asking, Question } from './changes-asking.pg.ts';
+import type { Asking, Question } from './asking.pg.ts';
+import { QueryFailure } from './asking.pg.ts';
 import type { DescribedQuery } from './changes-rows.pg.ts';
 import { describe, readRows } from './changes-rows.pg.ts';
 import type { TableFacts } from './changes-table.pg.ts';
 import { askForFacts, readFacts, SCHEMAS } from './changes-table.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 
 /** A line of the log that is still to be shown. */

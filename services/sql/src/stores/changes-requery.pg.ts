@@ -2,10 +2,10 @@
 import type { Difference, Snapshot } from '../domain/changes-state.ts';
 import { CountedRows, readSnapshot } from '../domain/changes-state.ts';
 import type { Column, SqlError } from '../domain/entries.ts';
-import type { Asking, Question } from './changes-asking.pg.ts';
+import type { Asking, Question } from './asking.pg.ts';
+import { QueryFailure } from './asking.pg.ts';
 import type { DescribedQuery } from './changes-rows.pg.ts';
 import { readRows } from './changes-rows.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 
 /** The snapshot of the transaction, and a place of the log before it. */

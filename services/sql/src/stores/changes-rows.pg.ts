@@ -2,16 +2,19 @@
 import { isUtf8 } from 'node:buffer';
 
 import { binaryEncoder } from '../domain/binary.ts';
+import { typesUnknown } from '../domain/endings.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
-import type { Column } from '../domain/entries.ts';
+import type { Column, SqlError } from '../domain/entries.ts';
 import { Output } from '../domain/output.ts';
 import type { RowShape } from '../domain/script.ts';
 import { invalidText } from '../domain/statements.ts';
-import type { Asking } from './changes-asking.pg.ts';
+import type { Asking, RowsListener } from './asking.pg.ts';
+import { QueryFailure, wholeRows } from './asking.pg.ts';
 import { readColumns } from './messages.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import { describeQuery, parse, runParsed, sync } from './wire.pg.ts';
+
+const rowTooLarge: SqlError = { message: 'a row is too large for a subscription', code: '54000' };
 
 /** A query of which the columns are known. */
 export interface DescribedQuery {
@@ -57,7 +60,7 @@ export async function readRows(
 ): Promise<void> {
   let shape: RowShape | undefined;
   const out = new Output();
-  await asking.listen(runDescribed(described, parameters), {
+  const listener: RowsListener = {
     columns: (bytes, from, to) => {
       const found = describeRows(bytes, from, to, false);
       if (!(found instanceof Promise)) {
@@ -69,7 +72,7 @@ export async function readRows(
           shape = told;
         },
         () => {
-          throw new QueryFailure({ message: 'could not look up the types of the result', code: '58000' });
+          throw new QueryFailure(typesUnknown);
         },
       );
     },
@@ -94,7 +97,8 @@ export async function readRows(
       if (!isUtf8(made)) throw new QueryFailure(invalidText('in the result'));
       return row(own, made);
     },
-  });
+  };
+  await asking.listen(runDescribed(described, parameters), wholeRows(listener, rowTooLarge));
 }
 
 const ownText = (bytes: Buffer, from: number, to: number, column: Column | undefined): string => {

@@ -3,12 +3,12 @@ import { isVisible, readSnapshot } from '../domain/changes-state.ts';
 import type { Difference, Snapshot } from '../domain/changes-state.ts';
 import type { Column, SqlError } from '../domain/entries.ts';
 import type { Clock } from '../domain/ports.ts';
-import type { Asking } from './changes-asking.pg.ts';
+import type { Asking } from './asking.pg.ts';
+import { QueryFailure } from './asking.pg.ts';
 import type { ImageRows, LoggedLine } from './changes-images.pg.ts';
 import type { ChangeLog, Following, LoggedTransaction } from './changes-log.pg.ts';
 import type { RequeryRows } from './changes-requery.pg.ts';
 import { WHERE_WE_ARE } from './changes-requery.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
 
 /** What a source tells its subscription. */
 export interface SourceListener {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 
 import type { ChangedTable, Named } from '../domain/changes-query.ts';
 import { arrayLiteral, quoteName } from '../domain/changes-query.ts';
-import type { Question } from './changes-asking.pg.ts';
+import type { Question } from './asking.pg.ts';
 
 /** What a policy may consist of for its judgement of a row to be the same at any time. */
 const STEADY_NODES =

@@ -2,6 +2,7 @@
 import { isFailure } from '@postern/contracts/failure';
 import { randomBytes } from 'node:crypto';
 
+import { connectionLost, userCanceled } from '../domain/endings.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Occupation } from '../domain/inspections.ts';
 import { humanSize } from '../domain/entries.ts';
@@ -12,12 +13,12 @@ import type { IsRevoked, Revocable } from '../domain/revocation.ts';
 import type { SubscribeRequest, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
 import { quoteName } from '../domain/changes-query.ts';
 import { readToken } from '../domain/changes-token.ts';
-import { Asking } from './changes-asking.pg.ts';
+import { Asking, QueryFailure } from './asking.pg.ts';
 import { Feed } from './changes-feed.pg.ts';
 import type { ChangeLog } from './changes-log.pg.ts';
 import { startAgain } from './changes-source.pg.ts';
 import type { Connection } from './connection.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
+import { MessageType } from './messages.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
 import { settingFault, settingNotice } from './steps.pg.ts';
@@ -52,7 +53,6 @@ export interface LiveSubscriptions extends Subscriptions<Connection>, Revocable,
   census(): readonly Occupation[];
 }
 
-const canceled: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 const revoked: SqlError = { message: 'the subscription was ended because the credential was revoked', code: '57014' };
 const maybeRevoked: SqlError = {
   message: 'the subscription was ended because a revocation of the credential may have been missed',
@@ -67,8 +67,6 @@ const cannotContinue: SqlError = {
   hint: startAgain,
 };
 const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
-const sessionLost: SqlError = { message: 'the connection to the server was lost', code: '08006' };
-const NOTIFICATION = 0x41;
 const isTaken: SqlError = { message: 'the subscription was continued elsewhere', code: '57014' };
 
 export function createSubscriptions(options: SubscriptionsOptions): LiveSubscriptions {
@@ -95,7 +93,7 @@ class AllSubscriptions implements LiveSubscriptions {
   subscribe(request: SubscribeRequest<Connection>, sink: SubscriptionSink): Subscription {
     const attendance = new Attendance(request, sink);
     const ended = this.#isClosed ? this.#refuse(attendance) : this.#attend(attendance);
-    return { ended, cancel: (error = canceled) => attendance.stop(error), leave: () => attendance.leave() };
+    return { ended, cancel: (error = userCanceled) => attendance.stop(error), leave: () => attendance.leave() };
   }
 
   #refuse(attendance: Attendance): Promise<void> {
@@ -352,9 +350,9 @@ class Attendance {
     this.#mayListen = true;
     connection.listen({
       message: (type) => {
-        if (type === NOTIFICATION) this.#heard?.();
+        if (type === MessageType.notification) this.#heard?.();
       },
-      lost: () => this.stop(sessionLost),
+      lost: () => this.stop(connectionLost),
     });
   }
 
@@ -374,7 +372,7 @@ class Attendance {
 
   leave(): void {
     this.#hasLeft = true;
-    this.stop(canceled);
+    this.stop(userCanceled);
   }
 
   /** Throws what it ends with, if it is to end. */

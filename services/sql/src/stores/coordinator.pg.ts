@@ -6,7 +6,8 @@ import type { Clock } from '../domain/ports.ts';
 import { inSnapshot } from './catalog-dump.pg.ts';
 import type { JsonAnswerOptions } from './json-answer.pg.ts';
 import { JsonAnswer } from './json-answer.pg.ts';
-import type { Reader, Readings } from './readings.pg.ts';
+import type { Asking } from './asking.pg.ts';
+import type { Readings } from './readings.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
 
 export interface CoordinatorBookOptions {
@@ -47,25 +48,25 @@ export function createCoordinatorBook(options: CoordinatorBookOptions): Coordina
   const { readings, answers, sessions } = options;
   return {
     dump: (inspector) =>
-      readings.read(inspector, async (reader) => {
+      readings.read(inspector, async (asking) => {
         await using answer = new JsonAnswer(answers);
         answer.out.ascii('{"replica":');
         answer.out.utf8(JSON.stringify(replicaState(options)));
-        await inSnapshot(reader, async () => {
+        await inSnapshot(asking, async () => {
           answer.out.ascii(',\n"server":{"backends":');
-          await answer.array(reader, BACKENDS);
+          await answer.array(asking, BACKENDS);
           answer.out.ascii(',\n"replicationSlots":');
-          await answer.array(reader, REPLICATION_SLOTS);
+          await answer.array(asking, REPLICATION_SLOTS);
           answer.out.ascii(',\n"preparedTransactions":');
-          await answer.array(reader, PREPARED_TRANSACTIONS);
+          await answer.array(asking, PREPARED_TRANSACTIONS);
         });
         answer.out.ascii('}}');
         return answer.finish();
       }),
     check: (inspector) =>
-      readings.read(inspector, async (reader) => {
+      readings.read(inspector, async (asking) => {
         const before = sessions.census();
-        const backends = await readBackends(reader);
+        const backends = await readBackends(asking);
         const still = new Set(sessions.census().map(({ processId }) => processId));
         // What was opened or closed meanwhile says nothing.
         return before.filter(({ processId }) => still.has(processId)).flatMap((session) => sessionMistakes(session, backends));
@@ -110,7 +111,7 @@ function byRole(sessions: readonly SessionFact[]): RoleSessions[] {
 }
 
 /** Every role is told of each backend whose it is; the rest is not asked for. */
-async function readBackends(reader: Reader): Promise<ReadonlyMap<number, string>> {
-  const rows = await reader.rows('select pid, usename from pg_catalog.pg_stat_activity where usename is not null');
+async function readBackends(asking: Asking): Promise<ReadonlyMap<number, string>> {
+  const rows = await asking.ask(['select pid, usename from pg_catalog.pg_stat_activity where usename is not null']);
   return new Map(rows.map(([processId, role]) => [Number(processId), role ?? '']));
 }

@@ -1,16 +1,8 @@
 /** Sessions that are held: requests on them one after the other, and what the server says in between. */
+import { userCanceled } from '../domain/endings.ts';
 import type { Notice, SqlError } from '../domain/entries.ts';
 import type { Guard } from '../domain/guard.ts';
-import type {
-  HeldOutcome,
-  HeldRun,
-  HeldSession,
-  HeldSessions,
-  Notification,
-  Opening,
-  OpenOptions,
-  SessionEvents,
-} from '../domain/held.ts';
+import type { HeldOutcome, HeldRun, HeldSession, HeldSessions, Opening, OpenOptions, SessionEvents } from '../domain/held.ts';
 import type { Plan } from '../domain/plan.ts';
 import { planRequest } from '../domain/plan.ts';
 import type { Asker, Caller, Catalog, Grammar, SqlRequest } from '../domain/ports.ts';
@@ -19,11 +11,10 @@ import { scriptWithoutRows } from '../domain/script.ts';
 import { mayHideTypes, unsupported } from '../domain/statements.ts';
 import type { SubscribeStatement, Subscription, Subscriptions, SubscriptionSink } from '../domain/subscribe.ts';
 import type { Lease } from '../domain/lending.ts';
-import { Asking } from './changes-asking.pg.ts';
+import { Asking, QueryFailure } from './asking.pg.ts';
 import type { Connection } from './connection.pg.ts';
 import type { Estimating } from './explain.pg.ts';
-import { MessageType, readError, sqlError, toNotice } from './messages.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
+import { MessageType, readError, readNotification, sqlError, toNotice } from './messages.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import { createDescribeRows } from './row-shapes.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
@@ -69,7 +60,6 @@ export function createHeldSessions({ sessions, catalog, ...options }: HeldSessio
 
 /** Not a statement of any kind. */
 const SPOILER = 'a statement of this transaction has been refused';
-const abandoned: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 
 interface HeldOptions {
   readonly caller: Caller;
@@ -165,7 +155,7 @@ class Held implements HeldSession {
     const failed = asking.ask([SPOILER]).catch((error: unknown) => {
       if (!(error instanceof QueryFailure)) throw error;
     });
-    await this.#track({ abandon: () => asking.stop(abandoned) }, failed);
+    await this.#track({ abandon: () => asking.stop(userCanceled) }, failed);
   }
 
   #track<T>(run: { abandon(): void }, ended: Promise<T>): Promise<T> {
@@ -188,12 +178,6 @@ class Held implements HeldSession {
     if (this.#run === undefined) giveBack();
     else this.#run.ended.then(giveBack, giveBack);
   }
-}
-
-function readNotification(bytes: Buffer, from: number, to: number): Notification {
-  const reader = new MessageReader(bytes, from, to);
-  const processId = reader.int32();
-  return { processId, channel: reader.text(), payload: reader.text() };
 }
 
 interface HeldRequestOptions {

@@ -5,10 +5,11 @@ import type { Answer } from '../domain/ports.ts';
 import { invalidText } from '../domain/statements.ts';
 import { Utf8Check } from '../domain/utf8.ts';
 import { createAnswer } from './answer.fs.ts';
-import type { Reader, RowListener } from './readings.pg.ts';
-import { QueryFailure } from './readings.pg.ts';
+import type { Asking, RowsListener } from './asking.pg.ts';
+import { QueryFailure } from './asking.pg.ts';
 import type { Spool, SpoolSpace } from './spool.fs.ts';
 import { openSpool, SpoolFull } from './spool.fs.ts';
+import { extendedQuery } from './wire.pg.ts';
 
 export interface JsonAnswerOptions {
   readonly spoolBytes: number;
@@ -31,18 +32,18 @@ export class JsonAnswer implements AsyncDisposable {
   }
 
   /** The one value of the one row of a question. */
-  value(reader: Reader, question: string): Promise<void> {
-    return reader.ask(question, this.#listener(''));
+  value(asking: Asking, question: string): Promise<void> {
+    return asking.listen(extendedQuery(question, []), this.#listener(''));
   }
 
   /** The values of a question of one column, as an array. */
-  async array(reader: Reader, question: string): Promise<void> {
+  async array(asking: Asking, question: string): Promise<void> {
     this.out.ascii('[');
-    await reader.ask(question, this.#listener(',\n'));
+    await asking.listen(extendedQuery(question, []), this.#listener(',\n'));
     this.out.ascii(']');
   }
 
-  #listener(separator: string): RowListener {
+  #listener(separator: string): RowsListener {
     let isFirst = true;
     let isWithin = false;
     return {

@@ -1,5 +1,6 @@
 /** The server's messages that an answer is made of. */
 import type { Column, Notice, SqlError } from '../domain/entries.ts';
+import type { Notification } from '../domain/channels.ts';
 import { MessageReader } from './wire.pg.ts';
 
 export const MessageType = {
@@ -63,6 +64,12 @@ export const toNotice = ({ message, code, severity, detail, hint }: ServerError)
   detail,
   hint,
 });
+
+export function readNotification(bytes: Buffer, from: number, to: number): Notification {
+  const reader = new MessageReader(bytes, from, to);
+  const processId = reader.int32();
+  return { channel: reader.text(), payload: reader.text(), processId };
+}
 
 export function readColumns(bytes: Buffer, from: number, to: number): Column[] {
   const reader = new MessageReader(bytes, from, to);

@@ -5,6 +5,7 @@
  */
 import { strict as assert } from 'node:assert';
 
+import { connectionLost, typesUnknown } from '../domain/endings.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Bounds } from '../domain/guard.ts';
@@ -176,7 +177,7 @@ export class NeonTask implements Exchange {
   ended(isLost: boolean): void {
     clearTimeout(this.#grace);
     clearTimeout(this.#late);
-    if (isLost) this.refuse(this.#stop ?? { message: 'the connection to the server was lost', severity: 'FATAL', code: '08006' });
+    if (isLost) this.refuse(this.#stop ?? { ...toNeonError(connectionLost), severity: 'FATAL' });
     else if (this.#stop !== undefined && this.#request.batch !== undefined && !this.#isCommitting) this.refuse(this.#stop);
     else if (this.#isDiscarding && this.#stop !== undefined) this.refuse({ ...this.#stop, detail: KEPT });
     else if (this.#encoding !== undefined && !isUtf8Name(this.#encoding))
@@ -202,7 +203,7 @@ export class NeonTask implements Exchange {
     if (!(described instanceof Promise)) return this.#openResult(described);
     return described.then(
       (rows) => (this.#isDone ? undefined : this.#openResult(rows)),
-      () => this.#discard({ message: 'could not look up the types of the result', severity: 'ERROR', code: '58000' }),
+      () => this.#discard(toNeonError(typesUnknown)),
     );
   }
 

@@ -1,4 +1,5 @@
 /** Runs requests of the Neon driver's protocol, each in a session of the caller's own login. */
+import { maybeRevoked, revoked, timedOut } from '../domain/endings.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
 import type { Bounds, Guard } from '../domain/guard.ts';
@@ -17,7 +18,6 @@ import type { DescribeNeonRows } from './neon-rows.pg.ts';
 import { createDescribeNeonRows } from './neon-rows.pg.ts';
 import type { NeonLimits } from './neon-task.pg.ts';
 import { NeonTask, toNeonError } from './neon-task.pg.ts';
-import { maybeRevokedError, revokedError, timeoutError } from './query-runner.pg.ts';
 import type { Session, Sessions } from './sessions.pg.ts';
 import { parametersFault } from './steps.pg.ts';
 
@@ -48,7 +48,7 @@ export function createNeonRunner(options: NeonOptions): CancelableNeonRunner {
       for (const batch of running) batch.revokeIf(isRevoked);
     },
     revokeAll() {
-      for (const batch of running) batch.stop(maybeRevokedError);
+      for (const batch of running) batch.stop(maybeRevoked);
     },
     census: () => [...running].map((batch) => batch.occupation()),
   };
@@ -86,7 +86,7 @@ class RunningBatch {
   }
 
   revokeIf(isRevoked: IsRevoked): void {
-    if (isRevoked(this.#caller.principal)) this.stop(revokedError);
+    if (isRevoked(this.#caller.principal)) this.stop(revoked);
   }
 
   stop(error: SqlError): void {
@@ -118,7 +118,7 @@ class RunningBatch {
     const session: Session = await this.#options.sessions.open(this.#caller, this.#abandoned.promise);
     if (session.kind === 'refused') return task.refuse({ ...toNeonError(session.error), severity: 'FATAL' });
     const { connection, giveBack } = session.lease;
-    const deadline = setTimeout(() => this.stop(timeoutError), this.#options.limits.requestMs);
+    const deadline = setTimeout(() => this.stop(timedOut), this.#options.limits.requestMs);
     try {
       if (!task.isOver && needsEstimate(bounds)) await this.#estimateFirst(connection, bounds);
       if (!task.isOver) await task.run(connection, bounds);

@@ -11,6 +11,7 @@ import type {
   StreamOptions,
   Turned,
 } from '../domain/ports.ts';
+import { maybeRevoked, revoked, timedOut } from '../domain/endings.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Bounds, Guard } from '../domain/guard.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
@@ -53,13 +54,6 @@ export interface CancelableRunner extends QueryRunner, Keeper, Revocable {
   census: Census;
 }
 
-export const revokedError: SqlError = { message: 'canceling statement because the credential was revoked', code: '57014' };
-export const maybeRevokedError: SqlError = {
-  message: 'canceling statement because a revocation of the credential may have been missed',
-  code: '57014',
-};
-export const timeoutError: SqlError = { message: 'canceling statement due to statement timeout', code: '57014' };
-
 /** Of an answer that is to be kept; the rest is in a file from the beginning. */
 const KEPT_HELD_BYTES = 65_536;
 
@@ -101,7 +95,7 @@ export function createQueryRunner(options: QueryRunnerOptions): CancelableRunner
       for (const request of running) request.revokeIf(isRevoked);
     },
     revokeAll() {
-      for (const request of running) request.stop(maybeRevokedError);
+      for (const request of running) request.stop(maybeRevoked);
     },
     underWay: () => running.size,
     census: () => [...running].map((request) => request.occupation()),
@@ -180,7 +174,7 @@ class RunningRequest {
   }
 
   revokeIf(isRevoked: IsRevoked): void {
-    if (isRevoked(this.#asked.caller.principal)) this.stop(revokedError);
+    if (isRevoked(this.#asked.caller.principal)) this.stop(revoked);
   }
 
   stop(error: SqlError): void {
@@ -234,7 +228,7 @@ class RunningRequest {
       return { kind: 'sessionRefused', error: session.error, isDenied: session.isDenied };
     }
     const { connection, giveBack } = session.lease;
-    const deadline = setTimeout(() => this.stop(timeoutError), limitMs);
+    const deadline = setTimeout(() => this.stop(timedOut), limitMs);
     try {
       stream.begin(connection);
       if (this.#isAbandoned) stream.abandon();

@@ -7,8 +7,11 @@ import type { Inspector, MetricsBook } from '../domain/inspections.ts';
 import type { Clock } from '../domain/ports.ts';
 import type { MetricFamily, MetricPages } from '../domain/sql-metrics.ts';
 import { columnsFault, FamilyLines } from '../domain/sql-metrics.ts';
-import type { Reader, Readings } from './readings.pg.ts';
-import { QueryFailure, readRow } from './readings.pg.ts';
+import type { Asking } from './asking.pg.ts';
+import { QueryFailure, readRow } from './asking.pg.ts';
+import { readColumns } from './messages.pg.ts';
+import type { Readings } from './readings.pg.ts';
+import { extendedQuery } from './wire.pg.ts';
 
 export interface MetricsBookOptions {
   readonly clock: Clock;
@@ -32,12 +35,12 @@ export function createMetricsBook({ clock, readings, pages, log, metrics }: Metr
   });
   return {
     page: (page, inspector) =>
-      readings.read(inspector, async (reader) => {
+      readings.read(inspector, async (asking) => {
         const since = clock.now();
         let text = '';
         for (const family of pages[page]) {
           const isLate = clock.now() - since > PAGE_MS_MAX;
-          const told: Told = isLate ? { kind: 'skipped', reason: 'page time' } : await readFamily(reader, family);
+          const told: Told = isLate ? { kind: 'skipped', reason: 'page time' } : await readFamily(asking, family);
           if (told.kind === 'absent') continue;
           const isTooMuch = told.kind === 'lines' && text.length + told.text.length > PAGE_CHARACTERS_MAX;
           if (told.kind === 'lines' && !isTooMuch) {
@@ -63,40 +66,42 @@ type Told =
   /** Never the server's message, which may hold values. */
   | { readonly kind: 'skipped'; readonly reason: string };
 
-async function readFamily(reader: Reader, family: MetricFamily): Promise<Told> {
+async function readFamily(asking: Asking, family: MetricFamily): Promise<Told> {
   try {
     const begin = `begin read only; set local statement_timeout to ${family.timeoutMs}; set local lock_timeout to ${family.timeoutMs}`;
-    await reader.command(begin);
-    const path = family.requires === undefined ? undefined : await schemaOf(reader, family.requires);
-    if (path !== undefined) await reader.command(`set local search_path to pg_catalog, ${path}`);
+    await asking.command(begin);
+    const path = family.requires === undefined ? undefined : await schemaOf(asking, family.requires);
+    if (path !== undefined) await asking.command(`set local search_path to pg_catalog, ${path}`);
     const isAbsent = family.requires !== undefined && path === undefined;
-    const told: Told = isAbsent ? { kind: 'absent' } : await readLines(reader, family);
-    await reader.command('rollback');
+    const told: Told = isAbsent ? { kind: 'absent' } : await readLines(asking, family);
+    await asking.command('rollback');
     return told;
   } catch (error) {
     if (!(error instanceof QueryFailure)) throw error;
-    if (reader.isStopped) throw error;
-    await reader.command('rollback').catch(() => {});
+    if (asking.isStopped) throw error;
+    await asking.command('rollback').catch(() => {});
     return { kind: 'skipped', reason: error.error.code };
   }
 }
 
 /** The schema of an extension as it is written in SQL. */
-async function schemaOf(reader: Reader, extension: string): Promise<string | undefined> {
-  const [row] = await reader.rows(
+async function schemaOf(asking: Asking, extension: string): Promise<string | undefined> {
+  const [row] = await asking.ask([
     `select quote_ident(n.nspname) from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace where e.extname = '${extension}'`,
-  );
+  ]);
   return row?.[0] ?? undefined;
 }
 
-async function readLines(reader: Reader, family: MetricFamily): Promise<Told> {
+async function readLines(asking: Asking, family: MetricFamily): Promise<Told> {
   let lines: FamilyLines | undefined;
   let fault: string | undefined = 'no rows';
   let isLarge = false;
-  await reader.ask(family.query, {
-    columns: (names) => {
+  await asking.listen(extendedQuery(family.query, []), {
+    columns: (bytes, from, to) => {
+      const names = readColumns(bytes, from, to).map(({ name }) => name);
       fault = columnsFault(names, family.value);
       if (fault === undefined) lines = new FamilyLines(family, names);
+      return undefined;
     },
     row: (bytes, from, to, left) => {
       // A row that comes in pieces is no label: it is passed over.

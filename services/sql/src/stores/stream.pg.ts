@@ -3,6 +3,7 @@ import { strict as assert } from 'node:assert';
 
 import { binaryEncoder } from '../domain/binary.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
+import { connectionLost, typesUnknown } from '../domain/endings.ts';
 import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
 import { resultTooLarge } from '../domain/entries.ts';
 import type { Bound, Bounds } from '../domain/guard.ts';
@@ -40,8 +41,6 @@ export interface StreamOptions {
 const CANCEL_GRACE_MS = 5_000;
 /** The same when nobody waits for its answer any more. */
 const ABANDONED_GRACE_MS = 1_000;
-
-const typesUnknown: SqlError = { message: 'could not look up the types of the result', code: '58000' };
 
 /** What the server says when it was asked to cancel a statement, and when to end a session. */
 const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
@@ -303,7 +302,7 @@ export class Stream implements Exchange {
     if (isToldApart && settings.length > 0 && !this.#isAbandoned && !isLost) this.#script.settings(settings);
     if (isLost && this.#largeRow !== undefined) this.#cutLargeRow();
     if (!this.isOver) {
-      if (isLost) this.refuse(this.#stop ?? { message: 'the connection to the server was lost', code: '08006' });
+      if (isLost) this.refuse(this.#stop ?? connectionLost);
       else this.#settle(settings);
     }
     const ended = this.#ended;

@@ -6,8 +6,10 @@ import type { Logger } from 'pino';
 import type { WebSocket } from 'ws';
 
 import type { CancelKey, CancelKeys } from '../../domain/cancel-keys.ts';
+import type { Notification } from '../../domain/channels.ts';
+import { userCanceled } from '../../domain/endings.ts';
 import type { Notice, SqlError } from '../../domain/entries.ts';
-import type { HeldSession, Notification, SessionEvents } from '../../domain/held.ts';
+import type { HeldSession, SessionEvents } from '../../domain/held.ts';
 import { notOneStatement } from '../../domain/plan.ts';
 import type { SqlRequest } from '../../domain/ports.ts';
 import { isUtf8Name } from '../../domain/statements.ts';
@@ -40,7 +42,6 @@ const QUEUE_BYTES_MAX = 5_242_880;
 /** What a request costs that waits, beside its own bytes. */
 const WAITING_BYTES = 100;
 
-const userCancel: SqlError = { message: 'canceling statement due to user request', code: '57014' };
 const internalError: SqlError = { message: 'internal error', code: 'XX000' };
 const tooBusy: SqlError = { message: 'too many requests at a time', code: '53000' };
 const stopping: SqlError = { message: 'the subscription was ended because the service is stopping', code: '57P01' };
@@ -199,7 +200,7 @@ export class Conversation implements LiveSocket, SessionEvents {
     const recognised = recogniseIn(request);
     if (recognised !== undefined) return this.#subscribe(recognised, session, frames);
     const run = session.run(request, new SocketScript(frames));
-    this.#current = { cancel: () => run.stop(userCancel), leave: () => run.abandon(), drain: () => {} };
+    this.#current = { cancel: () => run.stop(userCanceled), leave: () => run.abandon(), drain: () => {} };
     const outcome = await run.outcome;
     if (outcome.kind === 'ran') return;
     tell(frames, errorMessage({ message: notOneStatement(outcome.query, outcome.count), code: 'XX000' }));
