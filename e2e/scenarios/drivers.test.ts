@@ -230,10 +230,8 @@ verifies('drivers:identity', 'a wrong password is told as PostgreSQL does, and a
   for (const name of [person.name, 'nobody_by_this_name']) {
     const told = await whoIs(doorUrl(mesh, name, 'wrong'));
     const message = `password authentication failed for user "${name}"`;
-    expect(told[1]).toEqual({ message, code: '28P01', severity: 'FATAL' });
-    // The driver shows the text of every answer that is not 200 or 400 as it is.
-    const answer = JSON.stringify({ message, code: '28P01', severity: 'FATAL' });
-    expect(told[0]).toMatchObject({ message: `Server error (HTTP status 401): ${answer}` });
+    const error = { message, code: '28P01', severity: 'FATAL' };
+    expect(told).toEqual([error, error]);
   }
 });
 
@@ -253,8 +251,7 @@ verifies('drivers:identity', 'a revoked key is dead in the place of the password
   await eventually(
     async () => {
       const [overHttp, overSocket] = await whoIs(url);
-      expect(overHttp).not.toHaveProperty('who');
-      expect(overSocket).toMatchObject({ code: '28P01' });
+      expect([overHttp, overSocket]).toMatchObject([{ code: '28P01' }, { code: '28P01' }]);
     },
     { timeoutMs: 1_000 },
   );

@@ -101,11 +101,12 @@ function securityOf({ auth, cookie, dialect, socket }: RouteRow): Json[] {
 }
 
 /** What the edge may answer in place of the service. */
-function edgeAnswers({ auth, socket, bodyBytesMax }: RouteRow): Readonly<Record<number, Answer>> {
+function edgeAnswers({ auth, dialect, socket, bodyBytesMax }: RouteRow): Readonly<Record<number, Answer>> {
   return {
     ...(auth === 'principal' &&
       socket === undefined && {
-        401: problem('Nobody is known by these credentials'),
+        // Neon's driver is told of wrong credentials as of any error of the database.
+        ...(dialect !== 'neon' && { 401: problem('Nobody is known by these credentials') }),
         403: problem('The role may not come in here, or a page of another site asks'),
       }),
     ...(socket !== undefined && {

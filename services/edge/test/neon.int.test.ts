@@ -90,8 +90,8 @@ test('a key stands in the place of the password, and a bearer token beside a str
   expect((await ask(world, stringOf('alice', ALICE_KEY))).status).toBe(200);
   expect((await ask(world, 'postgres://authenticated@edge.test/app', bearer(ALICE_KEY))).status).toBe(200);
   expect(world.sql.last().principal?.name).toBe('alice');
-  expect((await ask(world, stringOf('bob', ALICE_KEY))).status).toBe(401);
-  expect((await ask(world, 'postgres://authenticated@edge.test/app', bearer(`pst_alice123_${'x'.repeat(43)}`))).status).toBe(401);
+  expect((await ask(world, stringOf('bob', ALICE_KEY))).status).toBe(400);
+  expect((await ask(world, 'postgres://authenticated@edge.test/app', bearer(`pst_alice123_${'x'.repeat(43)}`))).status).toBe(400);
 });
 
 test('wrong credentials are told as the database tells them', async ({ world }) => {
@@ -99,7 +99,7 @@ test('wrong credentials are told as the database tells them', async ({ world }) 
   for (const string of [stringOf('alice', 'wrong'), stringOf('alice', ''), 'postgres://alice@edge.test/app']) {
     const response = await ask(world, string);
     expect([response.status, response.headers.get('content-type'), await response.json()]).toEqual([
-      401,
+      400,
       'application/json',
       { message: 'password authentication failed for user "alice"', code: '28P01', severity: 'FATAL' },
     ]);
@@ -153,7 +153,7 @@ test('pages of every site may ask, and a cookie says nothing', async ({ world })
   const answer = await ask(world, stringOf('alice', PASSWORD), headers);
   expect([answer.status, answer.headers.get('access-control-allow-origin')]).toEqual([200, '*']);
   const denied = await ask(world, stringOf('alice', 'wrong'), headers);
-  expect([denied.status, denied.headers.get('access-control-allow-origin')]).toEqual([401, '*']);
+  expect([denied.status, denied.headers.get('access-control-allow-origin')]).toEqual([400, '*']);
   expect(denied.headers.get('access-control-allow-credentials')).toBeNull();
 });
 

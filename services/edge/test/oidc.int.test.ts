@@ -258,18 +258,20 @@ test('a token stands in the place of a password where the protocol has no other,
     await client.next();
     const answer = await client.next();
     const overWire = answer[0] === 0x45 ? (errorFields(answer)['C'] ?? '') : String(answer);
-    return [response.status === 200 ? (door.sql.last().principal?.name ?? '') : String(response.status), overWire];
+    const overHttp =
+      response.status === 200 ? door.sql.last().principal?.name : ((await response.json()) as { code?: string }).code;
+    return [overHttp ?? '', overWire];
   };
   const jwt = await token(issuer, key);
   expect(await asked('oidc', 'alice', jwt)).toEqual(['alice', 'hello alice']);
-  expect(await asked('oidc', 'bob', jwt)).toEqual(['401', '28P01']);
-  expect(await asked('oidc', 'alice', await token(issuer, key, { lifeSeconds: -1 }))).toEqual(['401', '28P01']);
-  expect(await asked('oidc', 'alice', await token(issuer, key, { claims: { aud: 'stranger' } }))).toEqual(['401', '28P01']);
+  expect(await asked('oidc', 'bob', jwt)).toEqual(['28P01', '28P01']);
+  expect(await asked('oidc', 'alice', await token(issuer, key, { lifeSeconds: -1 }))).toEqual(['28P01', '28P01']);
+  expect(await asked('oidc', 'alice', await token(issuer, key, { claims: { aud: 'stranger' } }))).toEqual(['28P01', '28P01']);
   expect(await asked('oidc', 'alice', PASSWORD)).toEqual(['alice', 'hello alice']);
   expect(await asked('oidc', 'alice', ALICE_KEY)).toEqual(['alice', 'hello alice']);
   // A token is never taken for a password, which it would be counted as.
   expect(door.stub.calls.filter((name) => name === 'authenticate')).toHaveLength(1);
-  expect(await asked('password', 'alice', jwt)).toEqual(['401', '28P01']);
+  expect(await asked('password', 'alice', jwt)).toEqual(['28P01', '28P01']);
   await using client = await talk(door, 'oidc', '/api/v1/sql');
   client.ws.send(JSON.stringify({ token: jwt }));
   expect(String(await client.next())).toBe('hello alice');

@@ -115,12 +115,12 @@ const JSON_TYPE = ['content-type', 'application/json'] as const;
 
 const neonBody = (status: number, body: Readonly<Record<string, string>>): Answer => ({ status, body: JSON.stringify(body) });
 
-/** A denial, in the words of the route's protocol. */
+/** A denial, in the words of the route's protocol: to Neon's driver, an error is one of the database only with 400. */
 export function sendDenial(exchange: Exchange, reason: string, headers: Headers = []): void {
   const { route, connection } = exchange;
   if (route?.dialect !== 'neon') return send(exchange, text(401, reason, headers));
   const message = passwordFailed(connection?.user ?? '');
-  const answer = neonBody(401, { message, code: '28P01', severity: 'FATAL' });
+  const answer = neonBody(400, { message, code: '28P01', severity: 'FATAL' });
   send(exchange, { ...answer, headers: [JSON_TYPE, ['cache-control', 'no-store'], ...headers] });
 }
 

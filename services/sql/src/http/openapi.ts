@@ -231,7 +231,10 @@ export const described: Described = {
           description: 'The result, or one for each query of a batch',
           content: json(z.union([answers.NeonResult, answers.NeonResults])),
         },
-        400: { description: 'The statement failed, or the request is mistaken', content: json(answers.NeonError) },
+        400: {
+          description: 'The statement failed, the credentials are wrong, or the request is mistaken',
+          content: json(answers.NeonError),
+        },
         507: { description: 'The result is too large', content: json(answers.NeonError) },
       },
     },
