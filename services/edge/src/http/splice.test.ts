@@ -5,12 +5,16 @@ import type { Socket } from 'node:net';
 import { connect, createServer } from 'node:net';
 import { expect, test } from 'vitest';
 
+import { closeFrame } from '../domain/frames.ts';
+import type { Splice } from './splice.ts';
 import { splice } from './splice.ts';
 
 interface Ends extends AsyncDisposable {
+  readonly spliced: Splice;
   readonly client: Socket;
   readonly service: Socket;
-  /** The edge's end of the service's connection. */
+  /** The edge's ends of both connections. */
+  readonly fromClient: Socket;
   readonly upstream: Socket;
 }
 
@@ -21,6 +25,8 @@ async function joined(): Promise<Ends> {
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const address = server.address();
     const far = connect({ port: typeof address === 'object' ? (address?.port ?? 0) : 0, host: '127.0.0.1', allowHalfOpen: true });
+    // Before it is connected: nothing is taken from the system until somebody asks.
+    far.pause();
     const [near] = (await once(server, 'connection')) as [Socket];
     return [far, near, () => server.close()];
   };
@@ -29,10 +35,12 @@ async function joined(): Promise<Ends> {
   service.on('error', () => {});
   client.on('error', () => {});
   service.pause();
-  splice({ client: fromClient, upstream, toUpstream: Buffer.alloc(0), toClient: Buffer.alloc(0) });
+  const spliced = splice({ client: fromClient, upstream, toUpstream: Buffer.alloc(0), toClient: Buffer.alloc(0) });
   return {
+    spliced,
     client,
     service,
+    fromClient,
     upstream,
     async [Symbol.asyncDispose]() {
       for (const socket of [client, fromClient, upstream, service]) socket.destroy();
@@ -86,4 +94,30 @@ test('a client that has said its last word and reads on is not waited for long',
   ends.client.write(CHUNK);
   ends.client.end();
   await untilGone(ends);
+});
+
+/** Says something, twice, before it reads: the first word would be answered with a reset, the second would find one. */
+async function heardAfterWriting(client: Socket): Promise<Buffer> {
+  client.write('something');
+  await new Promise(setImmediate);
+  client.end('and more');
+  return Buffer.concat(await client.toArray());
+}
+
+/** Otherwise a driver whose socket is closed under its hands sees a broken connection, and never why. */
+test('the words that a socket is closed with arrive, also at a client that still has something to say', async () => {
+  await using ends = await joined();
+  const closed = once(ends.upstream, 'close');
+  ends.spliced.close(4_401, 'the credentials have ended');
+  await closed;
+  expect(ends.fromClient.destroyed).toBe(false);
+  expect(await heardAfterWriting(ends.client)).toEqual(closeFrame(4_401, 'the credentials have ended'));
+});
+
+test('a socket that is closed when the service has said its last words is not cut off before they arrive', async () => {
+  await using ends = await joined();
+  ends.service.end(closeFrame(1_000, 'done'));
+  await once(ends.upstream, 'end');
+  ends.spliced.close(4_401, 'the credentials have ended');
+  expect(await heardAfterWriting(ends.client)).toEqual(closeFrame(1_000, 'done'));
 });

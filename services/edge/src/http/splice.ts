@@ -90,7 +90,8 @@ export function splice({ client, upstream, toUpstream, toClient }: Joined): Spli
       if (source !== upstream || !tellLoss()) end(target, source);
     });
     source.once('close', () => {
-      if (source === upstream && tellLoss()) return;
+      // The client has been told that it is over, or is told now; it goes when it has heard that.
+      if (source === upstream && (isOver || tellLoss())) return;
       // What has been handed over still goes out; a side that was cut off takes the other with it.
       if (source.readableEnded) end(target, source);
       else cutOff(target);
@@ -122,7 +123,8 @@ export function splice({ client, upstream, toUpstream, toClient }: Joined): Spli
       client.off('data', hearClient);
       upstream.destroy();
       if (client.destroyed) return;
-      if (fromService.isBetween && !client.writableEnded) endSoon(client, closeFrame(code, reason));
+      if (client.writableEnded) endSoon(client);
+      else if (fromService.isBetween) endSoon(client, closeFrame(code, reason));
       else client.destroy();
     },
   };
