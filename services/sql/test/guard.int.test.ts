@@ -93,6 +93,9 @@ guardTest('imm-072: no statement is a way around the estimate', async ({ cheap, 
     `create view cheap_name as ${HEAVY}; select * from cheap_name`,
     `set search_path = pg_temp; select 1`,
     `insert into big select i from generate_series(1, 100000) i; select 1`,
+    `select set_config('search_path', 'pg_temp', false); select 1`,
+    `update pg_settings set setting = 'pg_temp' where name = 'search_path'; select 1`,
+    `${'insert into big select i from generate_series(1, 3000) i;'.repeat(4)} select 1`,
     `(${HEAVY})`,
     `select 1; ${HEAVY}`,
   ];
@@ -162,8 +165,8 @@ guardTest(
   'the time of a statement is ours to keep, whatever its session sets; in extended mode each has its own',
   async ({ limited, person }) => {
     const alice = await person('late');
-    const sql = await limited({ statementTimeMs: 400 });
-    const late = { message: 'canceling statement: the limit statementTimeMs of role "*" is 400 ms', code: '57014' };
+    const sql = await limited({ statementTimeMs: 1_000 });
+    const late = { message: 'canceling statement: the limit statementTimeMs of role "*" is 1000 ms', code: '57014' };
     expect(await sql.simple(alice, 'set statement_timeout = 0; select pg_sleep(60); select 1')).toMatchObject([
       { ok: 'SET' },
       { error: late },
@@ -173,7 +176,7 @@ guardTest(
       { error: late },
     ]);
     expect(outcomes(await sql.simple(alice, "do 'begin perform pg_sleep(60); end'"))).toEqual(['57014']);
-    const nap = ['select pg_sleep(0.15)'] as const;
+    const nap = ['select pg_sleep(0.3)'] as const;
     expect((await sql.extended(alice, nap, nap, nap, nap)).map(({ error }) => error?.code)).toEqual(Array.from({ length: 4 }));
     expect(refused(await sql.simple(alice, Array.from({ length: 4 }, () => nap[0]).join('; ')))).toEqual(late);
   },

@@ -478,12 +478,15 @@ describe('errors', () => {
 
   test('a role that cannot have a session is told so in the same form', async ({ startSql, alice, database }) => {
     const narrow = await startSql({ pool: { perRole: 1, waitMs: 1 } });
-    const slow = post(narrow, alice, { query: 'select pg_sleep(1)' });
+    const slow = post(narrow, alice, { query: 'select pg_sleep(60)' });
     await eventually(async () => expect(await sleepers(database, alice.name)).toBe(1));
     const { status, json } = await post(narrow, alice, { query: 'select 1' });
     expect(status).toBe(400);
     expect(json).toMatchObject({ code: '53300', severity: 'FATAL', detail: null });
-    expect((await slow).status).toBe(200);
+    await database.query("select pg_cancel_backend(pid) from pg_stat_activity where usename = $1 and state = 'active'", [
+      alice.name,
+    ]);
+    expect((await slow).json).toMatchObject({ code: '57014' });
   });
 
   test('an answer in another encoding is an error, not garbage', async ({ sql, alice }) => {
@@ -565,9 +568,13 @@ describe('limits', () => {
     }
     expect((await post(cheap, alice, { query: 'selec 1' })).json).toMatchObject({ code: '42601' });
     expect((await post(cheap, alice, { queries: [small, { query: 'select $1::int', params: [1] }] })).status).toBe(200);
-    const hidden = { queries: [{ query: 'set search_path to pg_catalog' }, { query: 'table neon_guarded' }] };
-    expect((await post(cheap, alice, hidden)).json).toMatchObject({ code: '54000' });
-    const few = await limited({ rowsMax: 10, statementTimeMs: 300, resultBytesMax: 5_000 });
+    for (const query of ['set search_path to pg_catalog', "select set_config('search_path', 'pg_catalog', true)"]) {
+      const hidden = { queries: [{ query }, { query: 'table neon_guarded' }] };
+      expect((await post(cheap, alice, hidden)).json).toMatchObject({ code: '54000' });
+    }
+    const some = { query: 'insert into neon_guarded select -2 from generate_series(1, 4000)' };
+    expect((await post(cheap, alice, { queries: [some, some, some, small] })).json).toMatchObject({ code: '54000' });
+    const few = await limited({ rowsMax: 10, statementTimeMs: 2_000, resultBytesMax: 5_000 });
     const refusals = ['table neon_guarded', "select repeat('x', 6000)", 'select pg_sleep(60)'];
     const codes = await Promise.all(refusals.map(async (query) => (await post(few, alice, { query })).json));
     expect(codes).toMatchObject([{ code: '53200' }, { code: '53200' }, { code: '57014' }]);
@@ -582,7 +589,7 @@ describe('limits', () => {
     alice,
     database,
   }) => {
-    const hasty = await startSql({ limits: { requestMs: 300 } });
+    const hasty = await startSql({ limits: { requestMs: 500 } });
     const query = 'select pg_sleep(60)';
     expect((await post(hasty, alice, { query })).json).toMatchObject({
       code: '57014',

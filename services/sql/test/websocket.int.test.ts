@@ -529,3 +529,24 @@ test('the cost guard holds on a socket as it does over HTTP, and what it refuses
   expect(shortly(await socket.ask({ query: 'select a from generate_series(1, 11) a' })).slice(-2)).toEqual(['Error 53200', OK]);
   expect(shortly(await socket.ask({ query: 'select 1 as a' }))).toContain('Row ["1"]');
 });
+
+test('what a transaction has set is no way around the cost guard when it ends', async ({ startSql, alice, database }) => {
+  const sql = await startSql({
+    limitTable: { roles: new Map([['*', { estimatedCostMax: 5_000 }]]), groups: new Map(), keys: new Map() },
+  });
+  await database.query('create schema little; create table little.counted (n int); insert into little.counted values (1)');
+  await database.query('create table public.counted as select n from generate_series(1, 50000) n');
+  await database.query('analyze little.counted; analyze public.counted');
+  await database.query('grant usage on schema little to public; grant select on little.counted, public.counted to public');
+  const heavy = 'select count(*) from counted a, counted b';
+  await using socket = await openSocket(sql, alice);
+  await socket.ask({ query: 'set search_path to public' });
+  for (const end of ['rollback', 'commit', 'rollback to s']) {
+    await socket.ask({ query: 'begin; savepoint s; set local search_path to little' });
+    expect(shortly(await socket.ask({ query: heavy }))).toContain('Row ["1"]');
+    expect(shortly(await socket.ask({ query: `${end}; ${heavy}` })).slice(-2)).toEqual(['Error 54000', 'Ready E']);
+    // Nothing of it has run, and it can be said in two steps.
+    expect(shortly(await socket.ask({ query: `rollback; select 1` })).slice(-2)).toEqual(['Error 54000', 'Ready E']);
+    expect(shortly(await socket.ask({ query: 'rollback' })).at(-1)).toBe(OK);
+  }
+});

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { estimateFault, readEstimate, unsettles, withoutExplain } from './guard-estimate.ts';
+import { estimateFault, readEstimate, Standing, withoutExplain } from './guard-estimate.ts';
 import type { Bounds } from './guard.ts';
 
 const explain = (...queries: readonly unknown[]): string => JSON.stringify(queries);
@@ -26,7 +26,18 @@ test('a change answers no rows, but it changes those of the plan below it', () =
   const change = { 'Node Type': 'ModifyTable', 'Total Cost': 7, 'Plan Rows': 0, Plans: [init, { ...scan, 'Plan Rows': 20_000 }] };
   const estimate = readEstimate(explain({ Plan: change }));
   expect(estimate).toMatchObject({ cost: 7, rows: 20_000, isChange: true });
-  expect(estimate !== undefined && unsettles(estimate)).toBe(true);
+});
+
+test('what has changed many rows, at once or in small changes, unsettles what follows', () => {
+  const change = (count: number, isChange = true) => ({ cost: 1, rows: count, isChange, settings: new Map() });
+  const after = (...changes: readonly ReturnType<typeof change>[]): boolean => {
+    const standing = new Standing();
+    for (const one of changes) standing.add(one);
+    return standing.isUnsettled;
+  };
+  expect(after(change(10_000), change(20_000, false))).toBe(false);
+  expect(after(change(10_001))).toBe(true);
+  expect(after(change(6_000), change(4_001))).toBe(true);
 });
 
 test('the error names the limit, its owner and both values, and carries the plan', () => {

@@ -8,7 +8,7 @@ export const EXPLAIN = 'EXPLAIN (FORMAT JSON, SETTINGS) ';
 
 /** Characters of a plan that an error carries. */
 const PLAN_MAX_CHARACTERS = 8_192;
-/** A change of more rows than these lets what follows in the same string cost more than it was estimated to. */
+/** When a string has changed more rows than these, what follows in it may cost more than it was estimated to. */
 const SMALL_CHANGE_ROWS = 10_000;
 
 /** Settings that the unit of a cost is made of: whoever lowers them lowers every estimate. */
@@ -95,7 +95,26 @@ export function estimateFault(estimate: Estimate, { bounds, yardstick, plan }: A
   return undefined;
 }
 
-export const unsettles = ({ isChange, rows }: Estimate): boolean => isChange && rows > SMALL_CHANGE_ROWS;
+/** What the statements of a string, or of a batch, do to the estimates of those behind them. */
+export class Standing {
+  #changedRows = 0;
+  #isUnsettled = false;
+
+  /** What comes now may mean something else, or cost more, when its turn has come. */
+  get isUnsettled(): boolean {
+    return this.#isUnsettled;
+  }
+
+  unsettle(): void {
+    this.#isUnsettled = true;
+  }
+
+  /** Many small changes are a large one. */
+  add({ isChange, rows }: Estimate): void {
+    if (isChange) this.#changedRows += rows;
+    if (this.#changedRows > SMALL_CHANGE_ROWS) this.unsettle();
+  }
+}
 
 const limitOf = ({ name, value, of }: Bound): string => `the limit ${name} of ${of}: ${value}`;
 

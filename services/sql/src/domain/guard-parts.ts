@@ -17,6 +17,8 @@ export interface GuardPart {
   readonly name: string;
   /** What follows in the same string may mean something else than it does before this has run. */
   readonly isUnsettling: boolean;
+  /** What an open transaction has set or made may be gone behind it. */
+  readonly endsTransaction: boolean;
 }
 
 /** What EXPLAIN takes, as far as it tells a plan. */
@@ -47,14 +49,21 @@ const HARMLESS_SETTINGS = new Set(
   ).split(' '),
 );
 
+/** They end a transaction, or undo a part of it. */
+const ENDINGS = ['"TRANS_STMT_COMMIT"', '"TRANS_STMT_ROLLBACK"', '"TRANS_STMT_ROLLBACK_TO"', '"TRANS_STMT_PREPARE"'];
+
 /** Functions of the server itself that take a text of SQL, or a table, and run it. */
 const TEXT_RUNNERS = ['_to_xml', '"String":{"sval":"ts_stat"', '"String":{"sval":"ts_rewrite"'];
 
 export function guardPart(statement: ParsedStatement, change: SettingChange | undefined): GuardPart {
   const { node } = statement;
   const { from, to } = statement.place();
-  const isUnsettling = change === undefined ? !SETTLED.has(node) : !isHarmless(statement, change);
-  const pass: GuardPart = { kind: 'pass', from, to, name: '', isUnsettling };
+  const isUnsettling =
+    (change === undefined ? !SETTLED.has(node) : !isHarmless(statement, change)) ||
+    setsByQuery(statement) ||
+    statement.mentions('"TRANS_STMT_COMMIT_PREPARED"');
+  const endsTransaction = node === 'TransactionStmt' && ENDINGS.some((words) => statement.mentions(words));
+  const pass: GuardPart = { kind: 'pass', from, to, name: '', isUnsettling, endsTransaction };
   const opaque = (name: string): GuardPart => ({ ...pass, kind: 'opaque', name, isUnsettling: true });
   const name = OPAQUE.get(node);
   if (name !== undefined) return opaque(name);
@@ -68,6 +77,11 @@ export function guardPart(statement: ParsedStatement, change: SettingChange | un
 
 const runsText = (statement: ParsedStatement): boolean => TEXT_RUNNERS.some((words) => statement.mentions(words));
 
+/** A query can do what SET does: by the function, or by an update of the view of all settings. */
+const setsByQuery = ({ node, mentions }: ParsedStatement): boolean =>
+  mentions('"String":{"sval":"set_config"') ||
+  (mentions('"relname":"pg_settings"') && (node === 'UpdateStmt' || mentions('"UpdateStmt"')));
+
 /** Only with ANALYZE does anything run; then what is explained is what is estimated. */
 function explained(statement: ParsedStatement, pass: GuardPart, opaque: (name: string) => GuardPart): GuardPart {
   const fields = statement.fields();
@@ -79,7 +93,8 @@ function explained(statement: ParsedStatement, pass: GuardPart, opaque: (name: s
   if (!isAnalyzed) return pass;
   const from = statement.explainedFrom();
   if (from === undefined || !PLANNED.has(inner) || runsText(statement)) return opaque('EXPLAIN ANALYZE');
-  return { ...pass, kind: 'plan', from, isUnsettling: inner === 'CreateTableAsStmt' || statement.mentions('"intoClause"') };
+  const makesTable = inner === 'CreateTableAsStmt' || statement.mentions('"intoClause"');
+  return { ...pass, kind: 'plan', from, isUnsettling: makesTable || setsByQuery(statement) };
 }
 
 function hasComputedArguments(node: string, statement: ParsedStatement): boolean {

@@ -7,7 +7,7 @@ import {
   planTooLarge,
   readEstimate,
   sendSeparately,
-  unsettles,
+  Standing,
   withoutExplain,
 } from '../domain/guard-estimate.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
@@ -68,30 +68,26 @@ const notTold: SqlError = { message: 'could not look up what costs are counted i
 /** Makes a transaction fail that is open, as an error of the server's would have. */
 const SPOILER = extendedQuery('the cost guard has refused a statement of this transaction', []);
 
-/**
- * Every statement of the text is estimated before any of it runs; one that must not run is refused on the stream. Answers
- * whether what comes behind the text may mean something else, or cost more, once it has run.
- */
+/** Every statement of the text is estimated before any of it runs; one that must not run is refused on the stream. */
 export async function estimate(
   stream: Stream,
   { query, params }: Query,
   { parts, bounds, yardstick }: Estimating & { readonly parts: readonly GuardPart[] },
-): Promise<boolean> {
-  const refuse = async (error: SqlError): Promise<true> => {
+  standing = new Standing(),
+): Promise<void> {
+  const refuse = async (error: SqlError): Promise<void> => {
     if (stream.transactionStatus === 'T') await stream.explain(SPOILER);
     if (!stream.isOver) stream.refuse(error);
-    return true;
   };
   const text = Buffer.from(query);
-  let isUnsettled = false;
   for (const [index, part] of parts.entries()) {
     if (part.kind === 'opaque') return refuse(cannotEstimate(part, bounds));
     if (part.kind === 'plan') {
-      if (isUnsettled) return refuse(sendSeparately(index + 1, bounds));
+      if (standing.isUnsettled) return refuse(sendSeparately(index + 1, bounds));
       const explained = await stream.explain(
         extendedQuery(`${EXPLAIN}${text.toString('utf8', part.from, part.to)}`, params ?? []),
       );
-      if (explained === undefined || stream.isOver) return true;
+      if (explained === undefined || stream.isOver) return;
       if (explained.kind === 'tooLarge') return refuse(planTooLarge(bounds));
       if (explained.kind === 'error') return refuse(ownError(explained.error, { text, part, isText: params === undefined }));
       const found = readEstimate(explained.text);
@@ -100,11 +96,11 @@ export async function estimate(
       if (known === undefined) return refuse(notTold);
       const fault = estimateFault(found, { bounds, yardstick: known, plan: explained.text });
       if (fault !== undefined) return refuse(fault);
-      isUnsettled ||= unsettles(found);
+      standing.add(found);
     }
-    isUnsettled ||= part.isUnsettling;
+    // What is estimated in a transaction that is open already is to run behind its end.
+    if (part.isUnsettling || (part.endsTransaction && stream.transactionStatus !== 'I')) standing.unsettle();
   }
-  return isUnsettled;
 }
 
 interface Place {

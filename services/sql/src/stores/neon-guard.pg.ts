@@ -1,7 +1,7 @@
 /** The cost guard before the queries of a request of the Neon driver's protocol, in the session that is to run them. */
 import type { SqlError } from '../domain/entries.ts';
 import type { Yardstick } from '../domain/guard-estimate.ts';
-import { sendSeparately } from '../domain/guard-estimate.ts';
+import { sendSeparately, Standing } from '../domain/guard-estimate.ts';
 import type { Bounds } from '../domain/guard.ts';
 import type { NeonQuery } from '../domain/neon.ts';
 import type { Asker, Grammar } from '../domain/ports.ts';
@@ -45,7 +45,7 @@ export function estimateQueries(queries: readonly NeonQuery[], options: NeonEsti
 
 async function estimateAll(stream: Stream, queries: readonly NeonQuery[], options: NeonEstimateOptions): Promise<void> {
   const { bounds, grammar, asker, yardstick } = options;
-  let isUnsettled = false;
+  const standing = new Standing();
   for (const [index, { query, params }] of queries.entries()) {
     if (stream.isOver) return;
     if (Buffer.byteLength(query) > TEXT_MAX_BYTES) return stream.refuse(batchTooLarge);
@@ -54,7 +54,8 @@ async function estimateAll(stream: Stream, queries: readonly NeonQuery[], option
     // What the grammar does not know cannot be estimated: the server is only asked what it has against it.
     if (verdict.kind === 'rejected') return stream.probe(Buffer.concat([parse(query), sync]), verdict.error, false);
     const { parts } = verdict;
-    if (isUnsettled && parts.some(({ kind }) => kind === 'plan')) return stream.refuse(sendSeparately(index + 1, bounds));
-    isUnsettled = (await estimate(stream, { query, params }, { parts, bounds, yardstick })) || isUnsettled;
+    if (standing.isUnsettled && parts.some(({ kind }) => kind === 'plan'))
+      return stream.refuse(sendSeparately(index + 1, bounds));
+    await estimate(stream, { query, params }, { parts, bounds, yardstick }, standing);
   }
 }

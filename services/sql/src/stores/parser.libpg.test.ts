@@ -70,4 +70,34 @@ test('what a name means may change within a string', () => {
     parts("begin; set local statement_timeout = 1; set transaction read only; show timezone; set timezone = 'UTC'; rollback"),
   ).toEqual(Array.from({ length: 6 }, () => 'pass'));
   expect(parts('create table t as select 1')).toEqual(['plan create table t as select 1 !']);
+  for (const text of [
+    "select set_config('search_path', 'x', false)",
+    `select pg_catalog."set_config"('search_path', 'x', false)`,
+    "update pg_settings set setting = 'x' where name = 'search_path'",
+    "with a as (update pg_catalog.pg_settings set setting = 'x' returning 1) table a",
+  ]) {
+    expect(parts(text)).toEqual([`plan ${text} !`]);
+  }
+  expect(parts("commit prepared 'a'; select setting from pg_settings")).toEqual([
+    'pass !',
+    'plan select setting from pg_settings',
+  ]);
+});
+
+test('a transaction that ends takes along what it has set', () => {
+  const verdict = parser.judge(
+    "begin; commit; rollback; savepoint a; release a; rollback to a; abort; end; prepare transaction 'a'; commit and chain",
+  );
+  expect(verdict.kind === 'statements' && verdict.parts.map(({ endsTransaction }) => endsTransaction)).toEqual([
+    false,
+    true,
+    true,
+    false,
+    false,
+    true,
+    true,
+    true,
+    true,
+    true,
+  ]);
 });
