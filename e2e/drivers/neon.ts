@@ -92,10 +92,22 @@ function overPool(pool: pg.Pool): Driver {
 
 export const CONNECTIONS_MAX = 4;
 
-/** Its classes are those of `pg`, over another kind of socket; TypeScript knows them by other names. */
+/**
+ * Its classes are those of `pg`, over another kind of socket; TypeScript knows them by other names. It ends when its sockets
+ * have: by itself it does not wait for them, and a person who is removed meanwhile is told so on those that are left.
+ */
 export function neonPool(url: string, max = CONNECTIONS_MAX): pg.Pool {
   useOwnServer();
-  return new NeonPool({ connectionString: url, max }) as unknown as pg.Pool;
+  const pool = new NeonPool({ connectionString: url, max }) as unknown as pg.Pool;
+  const ends: Promise<void>[] = [];
+  pool.on('connect', (client) => ends.push(new Promise((resolve) => void client.once('end', resolve))));
+  const end: () => Promise<void> = pool.end.bind(pool);
+  return Object.assign(pool, {
+    async end() {
+      await end();
+      await Promise.all(ends);
+    },
+  });
 }
 
 export const directPool = (url: string): pg.Pool => new pg.Pool({ connectionString: url, max: CONNECTIONS_MAX });
