@@ -7,10 +7,10 @@ export interface EventuallyOptions {
 
 /**
  * Asks until `check` neither throws nor answers `false`, and passes its answer on; at the end of the time it fails as the
- * last attempt did.
+ * last attempt did. The time is what a machine may take that is busy with other things: whoever states a limit names it.
  */
 export async function eventually<T>(check: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<T> {
-  const { timeoutMs = 5_000, intervalMs = 20 } = options;
+  const { timeoutMs = 30_000, intervalMs = 20 } = options;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     try {

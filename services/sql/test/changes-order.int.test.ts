@@ -122,11 +122,12 @@ test(
     await database.query(`select pg_create_logical_replication_slot('${slot}', 'test_decoding')`);
     try {
       await database.query(`insert into ${table} values (0, 0)`);
-      const reading = readAll(live, alice, `SUBSCRIBE ${table}`, '-1');
-      await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(database, table, writer)));
-      // Whoever waits for more rows than there are before it gets them after it.
-      await database.query(`insert into ${table} select -n, 0 from generate_series(1, ${STRIDE}) n`);
-      const { rows, readers } = await reading;
+      const writing = async (): Promise<void> => {
+        await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(database, table, writer)));
+        // Whoever waits for more rows than there are before it gets them after it.
+        await database.query(`insert into ${table} select -n, 0 from generate_series(1, ${STRIDE}) n`);
+      };
+      const [{ rows, readers }] = await Promise.all([readAll(live, alice, `SUBSCRIBE ${table}`, '-1'), writing()]);
       const sentinel = rows.pop();
       expect(sentinel?.slice(1)).toEqual(['1', '-1', '0']);
       const all = await expected(database, table, slot);

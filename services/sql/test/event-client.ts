@@ -25,7 +25,7 @@ export interface EventReader extends Disposable {
   readonly body: unknown;
 }
 
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 export interface ReadOptions {
   readonly query?: string;

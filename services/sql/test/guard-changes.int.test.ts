@@ -28,12 +28,12 @@ test('imm-072: a subscription is no way around the estimate', async ({ limited, 
 
 test('imm-072: each statement of a subscription has its time, and what is too late ends it', async ({ limited, person }) => {
   const alice = await person('long');
-  const sql = await limited({ statementTimeMs: 400 });
-  const late = { code: '57014', message: 'canceling statement: the limit statementTimeMs of role "*" is 400 ms' };
-  using reader = await readEvents(sql, alice, { query: 'SUBSCRIBE (SELECT pg_sleep(3))' });
+  const sql = await limited({ statementTimeMs: 1_000 });
+  const late = { code: '57014', message: 'canceling statement: the limit statementTimeMs of role "*" is 1000 ms' };
+  using reader = await readEvents(sql, alice, { query: 'SUBSCRIBE (SELECT pg_sleep(60))' });
   expect([reader.status, reader.body]).toMatchObject([400, late]);
   await using socket = await openSocket(sql, alice);
-  const answer = await socket.ask({ query: 'SUBSCRIBE (SELECT pg_sleep(3))' });
+  const answer = await socket.ask({ query: 'SUBSCRIBE (SELECT pg_sleep(60))' });
   expect(shortly(answer).slice(-2)).toEqual(['Error 57014', 'Ready I']);
   // The session is of use after it.
   expect(shortly(await socket.ask({ query: 'select 1 as a' }))).toContain('Row ["1"]');

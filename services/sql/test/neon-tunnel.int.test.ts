@@ -131,6 +131,7 @@ async function raw(sql: RunningSql, person: Person): Promise<Raw> {
   ws.once('close', (code, reason) => closed.resolve({ code, reason: reason.toString() }));
   const opened = Promise.withResolvers<void>();
   ws.once('open', opened.resolve);
+  ws.once('error', opened.reject);
   await opened.promise;
   return {
     ws,
@@ -582,7 +583,7 @@ describe('an end', () => {
 
   test('a statement time is kept even by who sets it away', async ({ startSql, database, alice }) => {
     const limited = await startSql({
-      limitTable: { roles: new Map([[alice.name, { statementTimeMs: 200 }]]), groups: new Map(), keys: new Map() },
+      limitTable: { roles: new Map([[alice.name, { statementTimeMs: 1_000 }]]), groups: new Map(), keys: new Map() },
     });
     using socket = await ready(limited, alice);
     socket.send(query('set statement_timeout = 0'), query('select pg_sleep(0.05)'), query('select pg_sleep(60)'));

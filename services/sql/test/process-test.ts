@@ -57,7 +57,7 @@ export const processTest = sqlTest.extend('start', async ({ nats, database, auth
       child.kill('SIGKILL');
       await once(child, 'exit');
     });
-    const url = await eventually(() => said.find(({ state }) => state === 'ready')?.url ?? false, { timeoutMs: 20_000 });
+    const url = await eventually(() => said.find(({ state }) => state === 'ready')?.url ?? false, { timeoutMs: 60_000 });
     assert(url !== false);
     return { child, said, sql: talkTo(url, auth) };
   };

@@ -19,6 +19,8 @@ async function pair(stallMs: number): Promise<Pair> {
   const server = http.createServer((_request, response) => asked.resolve(response)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const head = Promise.withResolvers<http.IncomingMessage>();
+  // One who is given up may be so before the head has come, and then nobody asks for it.
+  head.promise.catch(() => {});
   const { port } = server.address() as AddressInfo;
   http.get({ port, host: '127.0.0.1', agent: false }, head.resolve).on('error', head.reject);
   const response = await asked.promise;

@@ -117,18 +117,18 @@ test('all large results together have a bound, and give their room back', async 
 });
 
 test('statement_timeout is the error of the server; a person may set their own', async ({ startSql, person }) => {
-  const sql = await startSql({ statementTimeoutMs: 100 });
+  const sql = await startSql({ statementTimeoutMs: 500 });
   const alice = await person('timed');
   expect((await sql.simple(alice, 'select pg_sleep(60)'))[0]?.error).toEqual({
     message: 'canceling statement due to statement timeout',
     code: '57014',
   });
-  expect(outcomes(await sql.simple(alice, "set statement_timeout = '10s'; select pg_sleep(0.2)"))).toEqual(['SET', [['']]]);
-  expect(outcomes(await sql.simple(alice, 'show statement_timeout'))).toEqual([[['100ms']]]);
+  expect(outcomes(await sql.simple(alice, "set statement_timeout = '60s'; select pg_sleep(0.7)"))).toEqual(['SET', [['']]]);
+  expect(outcomes(await sql.simple(alice, 'show statement_timeout'))).toEqual([[['500ms']]]);
 });
 
 test('a request ends at its own deadline, whatever its session sets', async ({ startSql, person }) => {
-  const sql = await startSql({ limits: { requestMs: 200 } });
+  const sql = await startSql({ limits: { requestMs: 1_000 } });
   const alice = await person('deadline');
   expect(outcomes(await sql.simple(alice, 'set statement_timeout = 0; select pg_sleep(60)'))).toEqual(['SET', '57014']);
   expect(outcomes(await sql.extended(alice, ['select pg_sleep(60)'], ['select 1']))).toEqual(['57014']);
@@ -173,7 +173,7 @@ test('what does not heed a cancel is ended, and keeps its session until it has',
   const stillThere = `select count(*) from pg_stat_activity where pid = ${String(pid)}`;
   expect(outcomes(await sql.simple(alice, stillThere))).toEqual([[['0']]]);
   await isGone();
-  const hurried = await startSql({ limits: { requestMs: 200 } });
+  const hurried = await startSql({ limits: { requestMs: 1_000 } });
   expect(outcomes((await hurried.send(alice, STUBBORN, { raw: true })).results).at(-1)).toBe('57014');
   await isGone();
 });

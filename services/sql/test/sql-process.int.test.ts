@@ -39,13 +39,13 @@ test('all mistakes of the configuration are told at once, without a value of it,
 test('a stop finishes what is under way, says so before, and exits with 0', async ({ start, alice }) => {
   const { child, sql, said } = await start({ DRAIN_TIMEOUT_MS: '600000' });
   const exited = once(child, 'exit');
-  const running = sql.simple(alice, 'select pg_sleep(1), 7');
+  const running = sql.simple(alice, 'select pg_sleep(3), 7');
   await eventually(async () =>
     expect(
       outcomes(
         await sql.simple(
           alice,
-          "select count(*) from pg_stat_activity where query like 'select pg_sleep(1), 7%' and state = 'active'",
+          "select count(*) from pg_stat_activity where query like 'select pg_sleep(3), 7%' and state = 'active'",
         ),
       ),
     ).toEqual([[['1']]]),

@@ -129,7 +129,8 @@ describe('nothing is left in a session (imm-074)', () => {
     await sql.simple(alice, 'select pg_advisory_lock(99)');
     await eventually(async () => {
       const { rows } = await database.query(
-        "select count(*)::int as held from pg_locks where locktype = 'advisory' and objid = 99",
+        `select count(*)::int as held from pg_locks join pg_database d on d.oid = database
+          where datname = current_database() and locktype = 'advisory' and objid = 99`,
       );
       expect(rows).toEqual([{ held: 0 }]);
     });
@@ -238,7 +239,9 @@ describe('who may have a session', () => {
     const running = async (): Promise<unknown> =>
       (
         await database.query(
-          "select count(*)::int as n from pg_stat_activity where query like 'select pg_sleep(60)%' and state = 'active'",
+          `select count(*)::int as n from pg_stat_activity
+            where usename = any ($1) and query like 'select pg_sleep(60)%' and state = 'active'`,
+          [[heidi.name, ivan.name]],
         )
       ).rows[0]?.['n'];
     const [byPassword, byToken, other] = [heidi, tokened, ivan].map((who) => sql.simple(who, 'select pg_sleep(60)'));
@@ -282,19 +285,21 @@ describe('who may have a session', () => {
     expect(JSON.parse(text)).toEqual({ message: `too many connections for role "${niaj.name}"`, code: '53300' });
   });
 
-  test('who waits too long for a session hears the limit', async ({ startSql, person }) => {
+  test('who waits too long for a session hears the limit', async ({ startSql, person, database }) => {
     const sql = await startSql({ pool: { perRole: 1, waitMs: 100 } });
     const olivia = await person('olivia');
-    const running = sql.simple(olivia, 'select pg_sleep(2)');
-    await eventually(async () => {
-      const { status, text } = await sql.send(olivia, { query: 'select 1' });
-      expect(status).toBe(500);
-      expect(JSON.parse(text)).toEqual({
-        message: 'creating connection would violate max_connections limit (desired: 2, limit: 1, current: 1)',
-        code: '53300',
-      });
+    const pid = await backend(sql, olivia);
+    const running = sql.simple(olivia, 'select pg_sleep(60)');
+    const isRunning = "select from pg_stat_activity where pid = $1 and state = 'active'";
+    await eventually(async () => expect((await database.query(isRunning, [pid])).rowCount).toBe(1));
+    const { status, text } = await sql.send(olivia, { query: 'select 1' });
+    expect(status).toBe(500);
+    expect(JSON.parse(text)).toEqual({
+      message: 'creating connection would violate max_connections limit (desired: 2, limit: 1, current: 1)',
+      code: '53300',
     });
-    await running;
+    await database.query('select pg_cancel_backend($1)', [pid]);
+    expect(outcomes(await running)).toEqual(['57014']);
   });
 
   test('many more requests than sessions all get theirs', async ({ startSql, person }) => {

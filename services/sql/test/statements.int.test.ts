@@ -168,7 +168,7 @@ test('a statement outlives the client that began it', async ({ sql, person, data
   const headers = { ...(await sql.headers(alice)), prefer: 'wait=30' };
   const request = http.request(`${sql.origin}${PATH}`, { method: 'POST', headers, agent: false });
   request.on('error', () => {});
-  request.end(JSON.stringify({ query: 'create table outlived as select 1 as a from pg_sleep(0.5)' }));
+  request.end(JSON.stringify({ query: 'create table outlived as select 1 as a from pg_sleep(1.5)' }));
   await isRunning(database, alice);
   request.destroy();
   await eventually(async () => {

@@ -1,7 +1,8 @@
 /** What a stream does with what the grammar never lets through, and when it is stopped. */
+import { eventually } from '@postern/testkit/eventually';
 import { tmpdir } from 'node:os';
 import pg from 'pg';
-import { describe, expect, vi } from 'vitest';
+import { describe, expect } from 'vitest';
 
 import type { Catalog } from '../src/domain/ports.ts';
 import { AnswerScript } from '../src/stores/answer-script.fs.ts';
@@ -114,15 +115,10 @@ describe('a query that is asked for its columns first', () => {
     const { stream, script } = begin(catalog);
     stream.begin(connection);
     const ended = stream.described('select * from task_locked', [], true);
-    await vi.waitUntil(
-      async () => {
-        const { rowCount } = await database.query(
-          "select from pg_locks where relation = 'task_locked'::regclass and not granted",
-        );
-        return rowCount === 1;
-      },
-      { timeout: 5_000, interval: 20 },
-    );
+    await eventually(async () => {
+      const { rowCount } = await database.query("select from pg_locks where relation = 'task_locked'::regclass and not granted");
+      return rowCount === 1;
+    });
     stream.stop(canceled);
     await ended;
     const answer = await script.finish();
@@ -184,12 +180,12 @@ describe('a script that is behind', () => {
     const stream = new Stream({ script, resultBytes: MIB, describeRows: createDescribeRows(catalog), isHeld: true });
     stream.begin(connection);
     const ended = stream.simple(simpleQuery('select 1 union all select 2'), new Map(), true);
-    await vi.waitUntil(() => told.length === 2);
+    await eventually(() => told.length === 2);
     // What comes after would have come: the server has answered long ago.
     await database.query('select pg_sleep(0.1)');
     expect(told).toEqual(['starting', 'row']);
     catchUp();
-    await vi.waitUntil(() => told.length === 3);
+    await eventually(() => told.length === 3);
     catchUp();
     await ended;
     expect(told).toEqual(['starting', 'row', 'row', 'SELECT 2']);
@@ -202,7 +198,7 @@ describe('a script that is behind', () => {
     const stream = new Stream({ script, resultBytes: MIB, describeRows: createDescribeRows(catalog), isHeld: true });
     stream.begin(connection);
     const ended = stream.simple(simpleQuery("select repeat('x', 100) from generate_series(1, 9)"), new Map(), true);
-    await vi.waitUntil(() => told.length === 2);
+    await eventually(() => told.length === 2);
     stream.stop(stopped);
     await ended;
     expect(told).toEqual(['starting', 'row', '57014']);
@@ -227,7 +223,7 @@ describe('a script that is behind', () => {
         mode === 'simple'
           ? stream.simple(simpleQuery('set application_name = x'), new Map(), true)
           : stream.extended(extendedQuery('set application_name = x', []), true);
-      await vi.waitUntil(() => (mode === 'simple' ? told.length === 2 : script.flush() !== undefined));
+      await eventually(() => (mode === 'simple' ? told.length === 2 : script.flush() !== undefined));
       await database.query('select pg_sleep(0.1)');
       stream.stop(stopped);
       await ended;

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { join } from 'node:path';
+import pg from 'pg';
 import { expect } from 'vitest';
 
 import { environment, MAIN, processTest as test, residentBytes } from './process-test.ts';
@@ -92,13 +93,18 @@ test('a stop lets statements end that nobody waits for, until the deadline; the 
   database,
 }) => {
   const [alice, bob] = [await person('stopped'), await person('stopped_late')];
-  const { child, sql } = await start({ DRAIN_TIMEOUT_MS: '5000' });
+  const { child, said, sql } = await start({ DRAIN_TIMEOUT_MS: '5000' });
+  const holder = new pg.Client({ connectionString: database.url });
+  await holder.connect();
+  await holder.query('select pg_advisory_lock(4711)');
   await sql.simple(alice, 'create table before_the_end (a int)');
-  await begin(sql, await sql.headers(alice), 'insert into before_the_end select 1 from pg_sleep(1)');
+  await begin(sql, await sql.headers(alice), 'insert into before_the_end select 1 from pg_advisory_lock(4711)');
   await begin(sql, await sql.headers(bob), 'set statement_timeout = 0; select pg_sleep(600)');
   await eventually(async () => expect([await active(database, alice.name), await active(database, bob.name)]).toEqual([1, 1]));
   const exited = once(child, 'exit');
   child.kill('SIGTERM');
+  await eventually(() => said.at(-1)?.state === 'draining');
+  await holder.end();
   expect(await exited).toEqual([0, null]);
   expect((await database.query('select a from before_the_end')).rows).toEqual([{ a: 1 }]);
   await eventually(async () => expect(await active(database, bob.name)).toBe(0), { timeoutMs: 2_000 });

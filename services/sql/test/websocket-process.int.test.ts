@@ -72,7 +72,7 @@ test('a stop of the process finishes the request, then ends its sockets with 100
   await database.query('create table process_t (a int); grant all on process_t to public');
   const busy = await openSocket(sql, alice);
   const idle = await openSocket(sql, alice);
-  busy.send({ query: 'begin; insert into process_t values (1); select pg_sleep(1); commit' });
+  busy.send({ query: 'begin; insert into process_t values (1); select pg_sleep(2); commit' });
   await eventually(async () => {
     const { rowCount } = await database.query("select from pg_stat_activity where pid = $1 and state = 'active'", [
       busy.processId,
