@@ -28,6 +28,53 @@ const rowsEntry = {
   notices: [],
 };
 
+const undone = { message: 'a transaction was left open and has been rolled back', code: '40000', severity: 'warning' };
+
+test('that a transaction was left open and is rolled back is a notice of the last entry', () => {
+  const after = (write: (entries: Entries, out: Output) => void): unknown =>
+    written((entries, out) => {
+      write(entries, out);
+      entries.rolledBack();
+    });
+  const warned = { message: 'w', code: '01000', severity: 'warning' };
+  expect(after((entries) => void entries.complete('BEGIN'))).toEqual({ results: [{ ok: 'BEGIN', notices: [undone] }] });
+  const settings = [{ name: 'a', value: 'b' }];
+  expect(
+    after((entries, out) => {
+      entries.openRows(description);
+      row(entries, out);
+      row(entries, out);
+      entries.complete('SELECT 2');
+      entries.notice(warned);
+      entries.insertSettings(entries.complete('SET'), settings);
+    }),
+  ).toEqual({ results: [rowsEntry, { ok: 'SET', notices: [warned, undone], parameters: settings }] });
+  expect(
+    after((entries, out) => {
+      entries.openRows(description);
+      row(entries, out);
+      row(entries, out);
+      entries.complete('SELECT 2');
+    }),
+  ).toEqual({ results: [{ ...rowsEntry, notices: [undone] }] });
+});
+
+test('what has failed, or is nothing, has nothing to say of a transaction', () => {
+  const error = { message: 'm', code: '22012' };
+  const failed = written((entries) => {
+    entries.complete('BEGIN');
+    entries.fail(error);
+    entries.rolledBack();
+  });
+  expect(failed).toEqual({
+    results: [
+      { ok: 'BEGIN', notices: [] },
+      { error, notices: [] },
+    ],
+  });
+  expect(written((entries) => entries.rolledBack())).toEqual({ results: [] });
+});
+
 test('the tag of rows counts them, whatever the statement was', () => {
   const answer = written((entries, out) => {
     entries.openRows(description);

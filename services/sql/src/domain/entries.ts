@@ -25,6 +25,13 @@ export interface ReportedSetting {
   readonly value: string;
 }
 
+/** Those who read only tags would take what was undone for done. */
+const rolledBack: Notice = {
+  message: 'a transaction was left open and has been rolled back',
+  code: '40000',
+  severity: 'warning',
+};
+
 const NOTICES_MAX = 1_000;
 const NOTICE_CHARACTERS_MAX = 1_048_576;
 
@@ -45,6 +52,8 @@ export class Entries {
   #noticeCharacters = 0;
   #noticesLeftOut = 0;
   readonly #insertions: Insertion[] = [];
+  /** Where notices of the last statement may be put in later, and whether there are others before them. */
+  #lastNotices: { readonly at: number; readonly areFirst: boolean } | undefined;
 
   /** With `marks`, the places of entries and rows are noted there. */
   constructor(out: Output, marks?: Marks) {
@@ -126,7 +135,18 @@ export class Entries {
 
   /** Settings that the server told of only after later statements. */
   insertSettings(at: number, settings: readonly ReportedSetting[]): void {
-    this.#insertions.push({ at, text: settingsText(settings) });
+    this.#insert(at, settingsText(settings));
+  }
+
+  /** The request has left a transaction open. What has failed says more than that already. */
+  rolledBack(): void {
+    if (this.#lastNotices === undefined) return;
+    const { at, areFirst } = this.#lastNotices;
+    this.#insert(at, `${areFirst ? '' : ','}${JSON.stringify(rolledBack)}`);
+  }
+
+  #insert(at: number, text: string): void {
+    this.#insertions.push({ at, text });
     this.#insertions.sort((one, other) => one.at - other.at);
   }
 
@@ -147,6 +167,7 @@ export class Entries {
     this.#out.ascii('{"error":');
     this.#out.utf8(JSON.stringify(error));
     this.#writeNotices();
+    this.#lastNotices = undefined;
     this.#out.byte(0x7d);
     this.#marks?.end(this.#out.offset);
     this.#marks?.fail(error);
@@ -168,10 +189,12 @@ export class Entries {
       this.#notices.push(JSON.stringify({ message, code: '01000', severity: 'warning' }));
       this.#noticesLeftOut = 0;
     }
-    if (this.#notices.length > 0) {
+    const areFirst = this.#notices.length === 0;
+    if (!areFirst) {
       this.#out.utf8(this.#notices.join(','));
       this.#notices = [];
     }
+    this.#lastNotices = { at: this.#out.offset, areFirst };
     this.#out.byte(0x5d);
   }
 }

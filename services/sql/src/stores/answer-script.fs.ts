@@ -137,6 +137,11 @@ export class AnswerScript implements Script {
     }
   }
 
+  /** The transaction that the request has left open is undone. */
+  rolledBack(): void {
+    this.#entries.rolledBack();
+  }
+
   async finish(): Promise<Answer> {
     this.#entries.finish();
     const held = this.out.held();

@@ -109,9 +109,15 @@ function notOneWithRows(steps: readonly Step[]): SqlError | undefined {
   return { message: `the rows of exactly one statement can be shown, but there are ${count} statements`, code: '0A000' };
 }
 
+async function runInto(request: RunningRequest, script: AnswerScript): Promise<Turned | Ran> {
+  const turned = await request.run();
+  if (turned.kind === 'ran' && turned.status !== 'I') script.rolledBack();
+  return turned;
+}
+
 async function answerOf(request: RunningRequest, script: AnswerScript): Promise<Outcome> {
   try {
-    const turned = await request.run();
+    const turned = await runInto(request, script);
     if (turned.kind === 'ran') return { kind: 'answered', answer: await script.finish() };
     await script.dispose();
     return turned;
@@ -123,7 +129,7 @@ async function answerOf(request: RunningRequest, script: AnswerScript): Promise<
 
 async function keptOf(request: RunningRequest, script: AnswerScript): Promise<Kept> {
   try {
-    const turned = await request.run();
+    const turned = await runInto(request, script);
     if (turned.kind === 'ran') return { kind: 'kept', answer: await script.keep() };
     await script.dispose();
     return turned;
