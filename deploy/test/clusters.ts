@@ -1,6 +1,7 @@
 /** Every PostgreSQL that this machine can run: the embedded one, and those of the system's packages. */
 import { startPostgres } from '@postern/deploy/servers/postgres';
-import { startServerProcess, freePort } from '@postern/deploy/servers/server-process';
+import { freePort } from '@postern/deploy/servers/free-port';
+import { startServerProcess } from '@postern/deploy/servers/server-process';
 import { unprivilegedUser } from '@postern/deploy/servers/unprivileged';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -9,8 +9,11 @@ import pg from 'pg';
 import { expect, test } from 'vitest';
 
 import { findOnPath } from '../src/servers/find-on-path.ts';
+import { freePort } from '../src/servers/free-port.ts';
 import { startPostgres } from '../src/servers/postgres.ts';
 import { startRedis } from '../src/servers/redis.ts';
+
+const EPHEMERAL = '/proc/sys/net/ipv4/ip_local_port_range';
 
 const password = `a secret's "name"/%`;
 
@@ -114,6 +117,13 @@ test('data that is in use is refused, with the process that uses it', async () =
   await server.stop();
 });
 
+/** Between the choice and the start of the server anybody could be given it otherwise. */
+test.runIf(existsSync(EPHEMERAL))('a port that is free is none of those that the system gives to others', async () => {
+  const [lowest = 0] = readFileSync(EPHEMERAL, 'utf8').split(/\s+/).map(Number);
+  const ports = await Promise.all(Array.from({ length: 50 }, freePort));
+  expect(ports.filter((port) => port >= lowest)).toEqual([]);
+});
+
 test('no secret is on a command line', async () => {
   await using folder = await temporaryFolder();
   const seen = new Set<string>();
@@ -190,6 +200,8 @@ test('a server that outlived its owner is ended by the next start', async () => 
   expect(isRunning(owner.postgres)).toBe(false);
   expect(await query(server.url, 'SELECT 1 AS n')).toEqual([{ n: 1 }]);
   if (isRunning(owner.redis)) process.kill(owner.redis, 'SIGTERM');
+  // What it still writes would be in the way of whoever removes the folder.
+  await eventually(() => !isRunning(owner.redis));
 });
 
 interface Owner {

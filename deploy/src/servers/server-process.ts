@@ -2,10 +2,10 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { findOnPath } from './find-on-path.ts';
+import { freePort } from './free-port.ts';
 import { ServerMistake } from './server-mistake.ts';
 
 export interface ServerProcess extends AsyncDisposable {
@@ -76,21 +76,6 @@ export async function startServerProcess(server: ServerCommand): Promise<ServerP
     await stop();
     throw error;
   }
-}
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const probe = createServer();
-  const listening = Promise.withResolvers<void>();
-  probe.once('error', listening.reject);
-  probe.listen(0, '127.0.0.1', listening.resolve);
-  await listening.promise;
-  const address = probe.address();
-  const closed = Promise.withResolvers<void>();
-  probe.close(() => closed.resolve());
-  await closed.promise;
-  if (address === null || typeof address === 'string') throw new ServerMistake('no free port');
-  return address.port;
 }
 
 /** Starts on the given port, or on a free one; another process may take a free one first, so that is tried again. */

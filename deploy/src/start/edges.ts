@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 
-import { isFree } from './ports.ts';
+import { isFree } from '../servers/free-port.ts';
 import { listenerAddresses, listenerName, moveListeners } from './listeners.ts';
 import { EXIT_CONFIG, StartMistake } from './start-mistake.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { toolchainFolder } from '../servers/debian-package.ts';
-import { freePort } from '../servers/server-process.ts';
+import { freePort } from '../servers/free-port.ts';
 import type { PostgresLogins } from '../setup/postgres.ts';
 import {
   APP_DATABASE,
