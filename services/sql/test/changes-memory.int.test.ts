@@ -24,7 +24,7 @@ const insert = (table: string, from: number, rows: number, bytes: number): strin
   `insert into ${table} select n, repeat('x', ${bytes}) from generate_series(${from}, ${from + rows - 1}) n`;
 
 describe.runIf(process.platform === 'linux')('of one transaction', () => {
-  test('no more is held than a subscription may hold', { timeout: 120_000 }, async ({ start, person, database }) => {
+  test('no more is held than a subscription may hold', { timeout: 300_000 }, async ({ start, person, database }) => {
     const vic = await person('vic');
     const t = await makeTable(database, vic);
     const u = await makeTable(database, vic);
@@ -43,7 +43,7 @@ describe.runIf(process.platform === 'linux')('of one transaction', () => {
     expect((await residentBytes(child.pid, 'VmHWM')) - idle).toBeLessThan(96 * MIB);
   });
 
-  test('a large value that nobody shows is not held', { timeout: 120_000 }, async ({ start, person, database }) => {
+  test('a large value that nobody shows is not held', { timeout: 300_000 }, async ({ start, person, database }) => {
     const wim = await person('wim');
     const t = await makeTable(database, wim);
     const u = await makeTable(database, wim);
