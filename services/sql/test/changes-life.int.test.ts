@@ -103,7 +103,7 @@ describe('continued by a token', () => {
       [live, alice, `SUBSCRIBE (SELECT id FROM ${t})`, row?.id],
       [live, alice, `SUBSCRIBE ${t} WITH (PROGRESS)`, row?.id],
       [other, alice, `SUBSCRIBE ${t}`, row?.id],
-      [live, alice, `SUBSCRIBE ${t}`, `replica-1.${'0'.repeat(32)}.1-1`],
+      [live, alice, `SUBSCRIBE ${t}`, `test.${'0'.repeat(32)}.1-1`],
       [live, alice, `SUBSCRIBE ${t}`, 'nonsense'],
     ] as const;
     for (const [sql, person, query, lastEventId] of attempts) {

@@ -8,7 +8,6 @@ import { Failure } from '@postern/contracts/failure';
 import { createClient } from '@postern/rpc/client';
 import { emit } from '@postern/rpc/events';
 import { ASSERTION_ISSUER, createAssertionVerifier } from '@postern/service-kit/assertion';
-import { openDoor } from '@postern/service-kit/door';
 import { createLogger } from '@postern/service-kit/log';
 import type { TestNats } from '@postern/testkit/bus-test';
 import { busTest, connectAs, serveStub } from '@postern/testkit/bus-test';
@@ -20,7 +19,7 @@ import { tmpdir } from 'node:os';
 import pg from 'pg';
 import { Registry } from 'prom-client';
 
-import { createApp } from '../src/app.ts';
+import { openApp } from '../src/app.ts';
 import { createLogins } from '../src/clients/auth.ts';
 import { hearCancels } from '../src/clients/edge.ts';
 import { createCancelKeys } from '../src/domain/cancel-keys.ts';
@@ -29,31 +28,19 @@ import { createGuard } from '../src/domain/guard.ts';
 import type { Lifetimes } from '../src/http/sockets/lifetime.ts';
 import { createLifetimes } from '../src/http/sockets/lifetime.ts';
 import { hearRevocations } from '../src/nats/revocations.ts';
-import { createCatalogBook } from '../src/stores/catalog-dump.pg.ts';
-import { createCatalog } from '../src/stores/catalog.pg.ts';
 import { noChangeLog, openChangeLog } from '../src/stores/changes-log.pg.ts';
-import { createChanges } from '../src/stores/changes-services.pg.ts';
 import type { SubscriptionLimits } from '../src/stores/changes.pg.ts';
-import { createDescribeRows } from '../src/stores/row-shapes.pg.ts';
-import { createCoordinatorBook } from '../src/stores/coordinator.pg.ts';
 import { readDocuments } from '../src/stores/documents.fs.ts';
-import { createMetricsBook } from '../src/stores/sql-metrics.pg.ts';
 import { shippedMetrics } from '../src/domain/shipped-metrics.ts';
 import type { MetricPages } from '../src/domain/sql-metrics.ts';
 import { openGrammar } from '../src/stores/grammar.libpg.ts';
-import { createHeldSessions } from '../src/stores/held-sessions.pg.ts';
 import type { NeonLimits } from '../src/stores/neon-task.pg.ts';
-import { createNeonRunner } from '../src/stores/neon.pg.ts';
 import type { RunnerLimits } from '../src/stores/query-runner.pg.ts';
-import { createQueryRunner } from '../src/stores/query-runner.pg.ts';
 import type { SessionsOptions } from '../src/stores/sessions.pg.ts';
-import { createReadings } from '../src/stores/readings.pg.ts';
+import { createServices } from '../src/stores/services.pg.ts';
 import { createSessions } from '../src/stores/sessions.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 import type { StatementsOptions } from '../src/stores/statements.fs.ts';
-import { openDesk } from '../src/stores/statements.fs.ts';
-import { createWireSessions } from '../src/stores/tunnel.pg.ts';
-import { createYardstick } from '../src/stores/yardstick.pg.ts';
 
 export interface Person {
   readonly name: string;
@@ -294,46 +281,32 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
       runaway: () => {},
     }),
   );
-  const spoolSpace = createSpoolSpace(1_073_741_824);
   const grammar = scope.use(await openGrammar());
-  const types = createCatalog(own, clock.now);
   const guard = createGuard(settings.limitTable);
-  const yardstick = createYardstick(own, clock.now);
-  const runner = createQueryRunner({
+  const { hasLog = false, logUrl = database.url, replicaId = 'test', ...changeLimits } = settings.changes ?? {};
+  const changeLog = scope.use(hasLog ? openChangeLog({ databaseUrl: logUrl, log }) : noChangeLog);
+  const lifetimes = createLifetimes({ drainMs: 2_000, now: () => Date.now() });
+  const cancelKeys = createCancelKeys();
+  const metrics = new Registry();
+  const services = createServices({
+    replicaId,
+    pool: own,
     sessions,
     grammar,
     guard,
-    yardstick,
-    catalog: types,
+    changeLog,
+    clock,
     limits: {
       requestMs: 60_000,
       resultBytes: 16_777_216,
-      spoolBytes: 262_144,
-      spoolFolder: tmpdir(),
-      spoolSpace,
-      ...settings.limits,
-    },
-  });
-  const neon = createNeonRunner({
-    sessions,
-    grammar,
-    guard,
-    yardstick,
-    catalog: types,
-    limits: {
-      requestMs: 60_000,
       answerBytes: 16_777_216,
       spoolBytes: 262_144,
       spoolFolder: tmpdir(),
-      spoolSpace,
+      spoolSpace: createSpoolSpace(1_073_741_824),
       ...settings.limits,
     },
-  });
-  const desk = scope.use(
-    openDesk({
-      keeper: runner,
-      replicaId: 'test',
-      clock,
+    subscriptionLimits: { backlogBytes: 16_777_216, totalBytes: 67_108_864, resumeMs: 30_000, pollMs: 100, ...changeLimits },
+    desk: {
       limits: {
         perPrincipal: 8,
         total: 32,
@@ -343,79 +316,34 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
         bytesPerPrincipal: 134_217_728,
         ...settings.desk,
       },
-      space: settings.limits?.spoolSpace ?? spoolSpace,
       drainMs: settings.desk?.drainMs ?? 0,
-      failed: () => {},
-    }),
-  );
-  const readings = createReadings({ sessions, clock, guard, readingMs: 30_000 });
-  const { hasLog = false, logUrl = database.url, replicaId = 'replica-1', ...changeLimits } = settings.changes ?? {};
-  const changes = createChanges({
-    replicaId,
-    sessions,
-    grammar,
-    changeLog: scope.use(hasLog ? openChangeLog({ databaseUrl: logUrl, log }) : noChangeLog),
-    describeRows: createDescribeRows(types),
-    clock,
-    wallClock: { now: () => Date.now() },
-    guard,
-    yardstick,
-    limits: { backlogBytes: 16_777_216, totalBytes: 67_108_864, resumeMs: 30_000, pollMs: 100, ...changeLimits },
-  });
-  const answers = { spoolBytes: settings.limits?.spoolBytes ?? 262_144, spoolFolder: tmpdir(), spoolSpace };
-  const catalog = createCatalogBook({ readings, answers });
-  const censuses = {
-    requests: runner.census,
-    readings: readings.underWay,
-    neon: neon.census,
-    sockets: () => lifetimes.census(),
-    statements: () => desk.census(),
-    subscriptions: () => changes.subscriptions.census(),
-  };
-  const coordinator = createCoordinatorBook({ replicaId: 'test', clock, readings, sessions, censuses, answers });
-  const cancelKeys = createCancelKeys();
-  const lifetimes = createLifetimes({ drainMs: 2_000, now: () => Date.now() });
-  const resultBytes = settings.limits?.resultBytes ?? 16_777_216;
-  const held = createHeldSessions({
-    sessions,
-    grammar,
-    guard,
-    yardstick,
-    subscriptions: changes.subscriptions,
-    catalog: types,
-    resultBytes,
-  });
-  scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: [desk, runner, readings, neon, changes] }));
-  scope.use(hearCancels(bus, log, cancelKeys));
-  await bus.flush();
-  const verify = createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await client.publishKeys({})).keys });
-  const served = { neon, database: new URL(database.ownUrl).pathname.slice(1) };
-  const metrics = new Registry();
-  const app = createApp({
-    runner,
-    desk,
-    streamMs: settings.streamMs ?? 60_000,
-    catalog,
-    coordinator,
-    documents: readDocuments(),
-    metricsBook: createMetricsBook({ clock, readings, pages: { ...shippedMetrics, ...settings.metricPages }, log, metrics }),
-    neon: served,
-    changes,
-    sqlSockets: { sessions: held, cancelKeys, lifetimes },
-    tunnel: { sessions: createWireSessions(sessions), cancelKeys, lifetimes, guard, database: served.database },
-    verify,
+    },
+    readingMs: 30_000,
+    metricPages: { ...shippedMetrics, ...settings.metricPages },
+    sockets: lifetimes,
     log,
     metrics,
   });
+  scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: services.underWay }));
+  scope.use(hearCancels(bus, log, cancelKeys));
+  await bus.flush();
   const door = scope.use(
-    await openDoor(app.request, {
-      host: '127.0.0.1',
-      port: 0,
-      prepare: (server) => void server.on('upgrade', app.upgrade),
-    }),
+    await openApp(
+      {
+        ...services,
+        streamMs: settings.streamMs ?? 60_000,
+        documents: readDocuments(),
+        lifetimes,
+        cancelKeys,
+        guard,
+        database: new URL(database.ownUrl).pathname.slice(1),
+        verify: createAssertionVerifier({ audience: 'sql', loadKeys: async () => (await client.publishKeys({})).keys }),
+        log,
+        metrics,
+      },
+      { host: '127.0.0.1', port: 0 },
+    ),
   );
-  scope.use(lifetimes);
-  scope.use(changes);
   return { ...talkTo(door.origin, auth), lifetimes, metrics };
 }
 
