@@ -19,6 +19,10 @@ export class KeyedRows {
     return this.#bytes;
   }
 
+  has(key: string): boolean {
+    return this.#rows.has(key);
+  }
+
   /** The row is now this, or nothing that the query shows; answers what changes by that. */
   put(lsn: bigint, key: string, row: Buffer | undefined): Difference[] {
     const before = this.#rows.get(key);

@@ -25,7 +25,7 @@ import type { Asking, Question } from './asking.pg.ts';
 import { QueryFailure } from './asking.pg.ts';
 import type { DescribedQuery } from './changes-rows.pg.ts';
 import { describe, readRows } from './changes-rows.pg.ts';
-import type { TableFacts } from './changes-table.pg.ts';
+import type { TableFacts, TableRow } from './changes-table.pg.ts';
 import { askForFacts, readFacts, SCHEMAS } from './changes-table.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 
@@ -151,6 +151,8 @@ interface Op {
   row: Map<string, string | null> | undefined;
   /** Columns that the log does not tell. */
   readonly missing: readonly string[];
+  /** It is a row of the same key as before, as far as the log tells. */
+  readonly isUpdate?: boolean;
 }
 
 type Step = Op | { readonly lsn: bigint; readonly key: undefined };
@@ -158,9 +160,18 @@ type Step = Op | { readonly lsn: bigint; readonly key: undefined };
 export class ImageRows {
   readonly #prepared: Prepared;
   readonly #rows = new KeyedRows();
+  #row: TableRow;
+  /** The rows are stored elsewhere than they were, of which a TRUNCATE in the log may tell yet. */
+  #moved: TableRow | undefined;
+  /** Something was altered that is as before, if it was not rights that were granted again: keys may be missing in the log. */
+  #altered: TableRow | undefined;
+  /** The last TRUNCATE, and whether the catalog has not shown it yet. */
+  #truncatedAt = 0n;
+  #isTruncated = false;
 
   constructor(prepared: Prepared) {
     this.#prepared = prepared;
+    this.#row = prepared.facts.row;
   }
 
   get tables(): ReadonlySet<string> {
@@ -177,7 +188,8 @@ export class ImageRows {
 
   /** In a transaction whose snapshot is known: what is there at the start. */
   async start(asking: Asking, told: (row: Buffer) => Promise<void> | undefined): Promise<void> {
-    await this.#check(asking);
+    const { row: found } = await this.#look(asking);
+    this.#row = found;
     await asking.ask(['ROLLBACK TO own']);
     const { snapshot, describeRows } = this.#prepared;
     await readRows(asking, snapshot, [], describeRows, {
@@ -190,7 +202,7 @@ export class ImageRows {
   }
 
   /** Whether the caller may still read what is subscribed to, and what the policies demand; leaves our search path set. */
-  async #check(asking: Asking): Promise<TableFacts> {
+  async #look(asking: Asking): Promise<TableFacts> {
     const { query, plain, oid, named, facts } = this.#prepared;
     const [[found] = [], [told] = []] = await asking.ask(
       // Nothing is read, but the rights are checked, and the table cannot be altered until the transaction ends.
@@ -202,8 +214,42 @@ export class ImageRows {
     );
     if (found !== oid || told === undefined || told === null) throw new QueryFailure(tableChanged);
     const now = readFacts(told);
-    if (now.definition !== facts.definition) throw new QueryFailure(tableChanged);
+    const isAsBefore = now.definition === facts.definition && facts.labels.values().every((label) => now.labels.has(label));
+    if (!isAsBefore) throw new QueryFailure(tableChanged);
     return now;
+  }
+
+  /** The same, later on. */
+  async #check(asking: Asking): Promise<TableFacts> {
+    const now = await this.#look(asking);
+    const { row } = now;
+    if (row.storage === this.#row.storage) {
+      if (row.version !== this.#row.version && row.notes === this.#row.notes) this.#altered = row;
+      this.#row = row;
+    } else if (this.#isTruncated) {
+      this.#isTruncated = false;
+      this.#row = row;
+    } else if (row.storage !== this.#moved?.storage) this.#moved = row;
+    return now;
+  }
+
+  #truncate(lsn: bigint): void {
+    if (lsn === this.#truncatedAt) return;
+    this.#truncatedAt = lsn;
+    this.#isTruncated = this.#moved === undefined;
+    this.#row = this.#moved ?? this.#row;
+    this.#moved = undefined;
+  }
+
+  /** Whether the log is to tell yet what has become of the table. */
+  get isInDoubt(): boolean {
+    return this.#moved !== undefined || this.#altered !== undefined;
+  }
+
+  /** Everything before this place of the log has been told. Throws if the rows were written anew without a word in it. */
+  settle(reached: bigint): void {
+    if (this.#moved !== undefined && reached >= this.#moved.place) throw new QueryFailure(tableChanged);
+    if (this.#altered !== undefined && reached >= this.#altered.place) this.#altered = undefined;
   }
 
   /** Throws if the caller may not read any more what is subscribed to. */
@@ -228,9 +274,15 @@ export class ImageRows {
       return () => {
         let index = 0;
         return steps.flatMap(({ lsn, key }) => {
-          if (key === undefined) return this.#rows.clear(lsn);
+          if (key === undefined) {
+            this.#truncate(lsn);
+            return this.#rows.clear(lsn);
+          }
           const at = index++;
           const found = judged[at];
+          // It may be a row that was shown by another key.
+          const isOdd = ops[at]?.isUpdate === true && found !== undefined && !this.#rows.has(found.key);
+          if (isOdd && this.#altered !== undefined) throw new QueryFailure(tableChanged);
           // What could not be read again is gone or hidden by now.
           return found === undefined ? [] : this.#rows.put(lsn, found.key, shown.get(at));
         });
@@ -256,7 +308,8 @@ export class ImageRows {
         const put = this.#op(lsn, change.row, change.old);
         const before = change.old === undefined ? put.key : this.#keyOf(change.old);
         const isMoved = before.some((value, index) => value !== put.key[index]);
-        return isMoved ? [{ lsn, key: before, row: undefined, missing: [] }, put] : [put];
+        if (!isMoved) return [{ ...put, isUpdate: true }];
+        return [{ lsn, key: before, row: undefined, missing: [] }, put];
       }
       case 'delete':
         if (change.old === undefined) throw new QueryFailure(tableChanged);

@@ -179,6 +179,8 @@ export class ImageSource implements Source {
     this.#checkAt = this.#clock.now() + CHECK_MS;
     if (this.#from >= this.#lines.length) {
       await this.#images.check(asking);
+      if (this.#from >= this.#lines.length) this.#images.settle(this.#reached);
+      this.#checkSoon();
       return [];
     }
     let bytes = 0;
@@ -194,7 +196,13 @@ export class ImageSource implements Source {
       this.#lines = this.#lines.slice(this.#from);
       this.#from = 0;
     }
-    return apply();
+    const told = apply();
+    this.#checkSoon();
+    return told;
+  }
+
+  #checkSoon(): void {
+    if (this.#images.isInDoubt) this.#checkAt = this.#clock.now() + RETRY_MS;
   }
 
   /** Lines that wait are not held for who will not show them. */

@@ -24,8 +24,9 @@ export const SCHEMAS = "pg_catalog.set_config('postern.schemas', pg_catalog.curr
  * is the one of that time. CURRENT_USER and its like are 9 to 13; there are system columns and whole rows from 0 downwards.
  *
  * `made`: a table that is renamed has its row type written anew, and a column that is altered its own row of the catalog: both tell of
- * what was undone again, and of rows that were written anew without a word in the log. `foreign`: the query may call something
- * that is not of `pg_catalog`, or may be another thing at another time.
+ * what was undone again, and of rows that were written anew without a word in the log. So do `version`, the table's own row, for
+ * what leaves no other trace, such as REPLICA IDENTITY, unless it is new for the sake of `notes`, and `storage`, as for UNLOGGED, which is
+ * new after a TRUNCATE too. `foreign`: the query may call something that is not of `pg_catalog`, or may be another thing at another time.
  */
 const FACTS = `
   SELECT json_build_object(
@@ -34,12 +35,15 @@ const FACTS = `
     'parent', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
     'secured', row_security_active(c.oid), 'user', current_user,
     'made', (SELECT t.xmin::text FROM pg_type t WHERE t.oid = c.reltype),
+    'version', c.xmin::text, 'storage', c.relfilenode::text, 'place', pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::text,
+    'notes', ROW(c.relacl, c.relhastriggers, c.relhasrules, c.relchecks, c.reloptions)::text,
     'columns', (
       SELECT json_agg(json_build_object(
                'name', a.attname, 'made', a.xmin::text, 'number', a.attnum, 'type', format_type(a.atttypid, -1), 'oid', a.atttypid::int8,
                'modifier', a.atttypmod, 'generated', a.attgenerated, 'domain', t.typtype = 'd',
                'foreign', t.typnamespace <> 'pg_catalog'::regnamespace AND t.typtype <> 'e',
-               'large', a.attlen = -1 AND a.attstorage <> 'p', 'readable', has_column_privilege(c.oid, a.attnum, 'SELECT')
+               'large', a.attlen = -1 AND a.attstorage <> 'p', 'readable', has_column_privilege(c.oid, a.attnum, 'SELECT'),
+               'labels', (SELECT json_agg(format('%s %s %s', e.oid, e.xmin, e.enumlabel)) FROM pg_enum e WHERE e.enumtypid = t.oid)
              ) ORDER BY a.attnum)
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
@@ -104,6 +108,10 @@ const Facts = z.object({
   secured: z.boolean(),
   user: z.string(),
   made: z.string(),
+  version: z.string(),
+  storage: z.string(),
+  place: z.string(),
+  notes: z.string(),
   columns: z
     .array(
       z.object({
@@ -118,6 +126,7 @@ const Facts = z.object({
         foreign: z.boolean(),
         large: z.boolean(),
         readable: z.boolean(),
+        labels: z.array(z.string()).nullable(),
       }),
     )
     .nullable(),
@@ -143,12 +152,23 @@ export const askForFacts = (oid: string, { names, operators }: Named): Question 
   [oid, arrayLiteral(names), arrayLiteral(operators)],
 ];
 
+/** The table's row of the catalog, and when it was read: all that is seen in it was logged before this place. */
+export interface TableRow {
+  readonly version: string;
+  readonly storage: string;
+  readonly notes: string;
+  readonly place: bigint;
+}
+
 export interface TableFacts {
   readonly table: ChangedTable;
   /** As the log names it. */
   readonly logged: string;
   /** The same as long as the table is what it was. */
   readonly definition: string;
+  readonly row: TableRow;
+  /** Of enumerated types: each value with its version. Those that were there stay as they were. */
+  readonly labels: ReadonlySet<string>;
   /** Columns whose values the log may leave out. */
   readonly large: readonly string[];
   /** What the policies demand of a row for the caller to see it; undefined if there is nothing to demand. */
@@ -161,7 +181,8 @@ export interface TableFacts {
 
 export function readFacts(text: string): TableFacts {
   const facts = Facts.parse(JSON.parse(text));
-  const { schema, name, logged, kind, persistence, identity, parent, secured, user, made } = facts;
+  const { schema, name, logged, kind, persistence, identity, parent, secured, user, made, version, storage, notes, place } =
+    facts;
   const columns = facts.columns ?? [];
   const policies = secured ? (facts.policies ?? []) : [];
   const judgedBy = new Set(policies.flatMap((policy) => policy.columns ?? []));
@@ -186,8 +207,10 @@ export function readFacts(text: string): TableFacts {
       user,
       policies,
       key,
-      columns.map((column) => ({ ...column, readable: undefined })),
+      columns.map((column) => ({ ...column, readable: undefined, labels: undefined })),
     ]),
+    row: { version, storage, notes, place: BigInt(place) },
+    labels: new Set(columns.flatMap(({ labels }) => labels ?? [])),
     large: columns.filter(({ large }) => large).map((column) => column.name),
     condition: secured ? conditionOf(policies) : undefined,
     judgedBy: new Set(columns.filter(({ number }) => judgedBy.has(number)).map(({ name: column }) => column)),
