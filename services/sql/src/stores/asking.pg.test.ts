@@ -15,7 +15,7 @@ test('a row that comes in pieces is heard once, as a whole, between those that d
   const listener = wholeRows({ row: (bytes, from, to) => void heard.push(readRow(bytes, from, to)) });
   const large = row('in three pieces');
   const reused = Buffer.alloc(large.length);
-  listener.row(row('before'), 0, row('before').length, 0);
+  void listener.row(row('before'), 0, row('before').length, 0);
   for (const [from, to] of [
     [0, 3],
     [3, 10],
@@ -24,9 +24,9 @@ test('a row that comes in pieces is heard once, as a whole, between those that d
     // The reader of the socket has but one buffer.
     reused.fill(0);
     large.copy(reused, 0, from, to);
-    listener.row(reused, 0, to - from, large.length - to);
+    void listener.row(reused, 0, to - from, large.length - to);
   }
-  listener.row(row('behind'), 0, row('behind').length, 0);
+  void listener.row(row('behind'), 0, row('behind').length, 0);
   expect(heard).toEqual([['before'], ['in three pieces'], ['behind']]);
 });
 

@@ -4,6 +4,7 @@ import type { SqlError } from '../domain/entries.ts';
 import type { Bound } from '../domain/guard.ts';
 import { tookTooLong } from '../domain/guard.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
+import { ABANDONED_GRACE_MS } from './connection.pg.ts';
 import { CutMessage } from './cut-message.pg.ts';
 import { MessageType, readError, sqlError } from './messages.pg.ts';
 import { pipelinedQuery, simpleQuery, sync } from './wire.pg.ts';
@@ -27,7 +28,6 @@ export class QueryFailure extends Error {
   }
 }
 
-const CANCEL_GRACE_MS = 1_000;
 /** Of a row that has to be held as a whole. */
 const ROW_MAX_BYTES = 67_108_864;
 
@@ -44,7 +44,6 @@ export class Asking implements Exchange {
   #ended: (() => void) | undefined;
   #error: SqlError | undefined;
   #stopped: SqlError | undefined;
-  #grace: NodeJS.Timeout | undefined;
 
   constructor(connection: Connection, timeMax?: Bound) {
     this.#connection = connection;
@@ -86,8 +85,7 @@ export class Asking implements Exchange {
     if (this.#stopped !== undefined) return;
     this.#stopped = error;
     if (this.#ended === undefined) return;
-    this.#grace = setTimeout(() => void this.#connection.terminate(), CANCEL_GRACE_MS);
-    void this.#connection.cancel();
+    void this.#connection.cancelExchange(ABANDONED_GRACE_MS);
   }
 
   /** Leaves the session idle, whatever became of what was asked. */
@@ -151,7 +149,6 @@ export class Asking implements Exchange {
   }
 
   ended(isLost: boolean): void {
-    clearTimeout(this.#grace);
     if (isLost) this.#error ??= connectionLost;
     this.#listener = NOBODY;
     const ended = this.#ended;

@@ -2,6 +2,7 @@
 import { isFailure } from '@postern/contracts/failure';
 
 import type { ChannelFeed, ChannelFeeds, ChannelRequest, ChannelSink, Notification } from '../domain/channels.ts';
+import { endingsOf, loginsAway } from '../domain/endings.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Guard } from '../domain/guard.ts';
 import type { Clock } from '../domain/ports.ts';
@@ -22,15 +23,8 @@ export type LiveChannelFeeds = ChannelFeeds & Revocable & AsyncDisposable;
 
 const LONGEST_TIMER_MS = 2_147_483_647;
 
-const revoked: SqlError = { message: 'the feed was ended because the credential was revoked', code: '57014' };
-const maybeRevoked: SqlError = {
-  message: 'the feed was ended because a revocation of the credential may have been missed',
-  code: '57014',
-};
-const expired: SqlError = { message: 'the feed was ended because the credential has expired', code: '57014' };
-const draining: SqlError = { message: 'the feed was ended because the service is stopping', code: '57P01' };
+const { revoked, maybeRevoked, expired, draining } = endingsOf('feed');
 const lost: SqlError = { message: 'the connection to the server was lost: notifications may be missing', code: '08006' };
-const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
 
 export function createChannelFeeds({ sessions, guard, wallClock }: ChannelFeedsOptions): LiveChannelFeeds {
   const open = new Set<OpenFeed>();
@@ -96,7 +90,7 @@ export function createChannelFeeds({ sessions, guard, wallClock }: ChannelFeedsO
 
 function errorOf(error: unknown): SqlError {
   if (error instanceof QueryFailure) return error.error;
-  return isFailure(error) && error.code !== 'INTERNAL' ? away : { message: 'the feed failed', code: 'XX000' };
+  return isFailure(error) && error.code !== 'INTERNAL' ? loginsAway : { message: 'the feed failed', code: 'XX000' };
 }
 
 class OpenFeed {

@@ -2,7 +2,7 @@
 import { isFailure } from '@postern/contracts/failure';
 import { randomBytes } from 'node:crypto';
 
-import { connectionLost, userCanceled } from '../domain/endings.ts';
+import { connectionLost, endingsOf, loginsAway, userCanceled } from '../domain/endings.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Occupation } from '../domain/inspections.ts';
 import { humanSize } from '../domain/entries.ts';
@@ -53,20 +53,13 @@ export interface LiveSubscriptions extends Subscriptions<Connection>, Revocable,
   census(): readonly Occupation[];
 }
 
-const revoked: SqlError = { message: 'the subscription was ended because the credential was revoked', code: '57014' };
-const maybeRevoked: SqlError = {
-  message: 'the subscription was ended because a revocation of the credential may have been missed',
-  code: '57014',
-};
-const expired: SqlError = { message: 'the subscription was ended because the credential has expired', code: '57014' };
-const draining: SqlError = { message: 'the subscription was ended because the service is stopping', code: '57P01' };
+const { revoked, maybeRevoked, expired, draining } = endingsOf('subscription');
 /** The same for a token of somebody else's as for one that never was. */
 const cannotContinue: SqlError = {
   message: 'the subscription cannot be continued from this token',
   code: '55000',
   hint: startAgain,
 };
-const away: SqlError = { message: 'the database or its logins cannot be reached', code: '08006' };
 const isTaken: SqlError = { message: 'the subscription was continued elsewhere', code: '57014' };
 
 export function createSubscriptions(options: SubscriptionsOptions): LiveSubscriptions {
@@ -127,7 +120,7 @@ class AllSubscriptions implements LiveSubscriptions {
   #fail(attendance: Attendance, error: unknown): void {
     if (attendance.hasLeft) return;
     if (error instanceof QueryFailure) attendance.sink.error(error.error);
-    else if (isFailure(error) && error.code !== 'INTERNAL') attendance.sink.error(away);
+    else if (isFailure(error) && error.code !== 'INTERNAL') attendance.sink.error(loginsAway);
     else attendance.sink.error({ message: 'the subscription failed', code: 'XX000' });
   }
 

@@ -44,6 +44,11 @@ export interface Listener {
   lost(): void;
 }
 
+/** How long a canceled statement may take to end before its session is ended. */
+export const CANCEL_GRACE_MS = 5_000;
+/** The same when nobody waits for its answer any more. */
+export const ABANDONED_GRACE_MS = 1_000;
+
 const CONNECT_TIMEOUT_MS = 5_000;
 const CANCEL_TIMEOUT_MS = 2_000;
 const RESET_TIMEOUT_MS = 5_000;
@@ -199,6 +204,8 @@ export class Connection {
   #signaling: Promise<void> = Promise.resolve();
   #isOpen = true;
   #isCanceled = false;
+  /** Until the exchange that was canceled has to be over. */
+  #grace: NodeJS.Timeout | undefined;
   #isEnding = false;
   /** Answers to the reset that are still to come, and whether one of them was an error. */
   #resetsUnderWay = 0;
@@ -266,6 +273,13 @@ export class Connection {
     this.#resetsUnderWay = 1;
     this.#hasResetFailed = false;
     return Buffer.concat([bytes, DISCARD_ALL]);
+  }
+
+  /** {@link cancel}s the exchange that runs; if it is not over when its time of grace is, the backend is ended. */
+  cancelExchange(graceMs: number): Promise<void> {
+    clearTimeout(this.#grace);
+    if (this.#exchange !== undefined) this.#grace = setTimeout(() => void this.terminate(), graceMs);
+    return this.cancel();
   }
 
   /** Asks the server to cancel what runs; resolves when it has taken note. A canceled session is not used again. */
@@ -350,6 +364,7 @@ export class Connection {
     if (type === READY) {
       this.#status = bytes[from] ?? 0;
       this.#exchange = undefined;
+      clearTimeout(this.#grace);
       if (exchange !== undefined) exchange.ended(false);
       else this.#resetStep();
       return undefined;
@@ -379,6 +394,7 @@ export class Connection {
     this.#isOpen = false;
     const exchange = this.#exchange;
     this.#exchange = undefined;
+    clearTimeout(this.#grace);
     exchange?.ended(true);
     this.#endReset();
     const listener = this.#listener;

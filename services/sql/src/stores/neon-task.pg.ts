@@ -5,7 +5,7 @@
  */
 import { strict as assert } from 'node:assert';
 
-import { connectionLost, typesUnknown } from '../domain/endings.ts';
+import { connectionLost, EFFECTS_KEPT, isEndedByUs, typesUnknown } from '../domain/endings.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
 import type { SqlError } from '../domain/entries.ts';
 import type { Bounds } from '../domain/guard.ts';
@@ -17,6 +17,7 @@ import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
 import { Utf8Check } from '../domain/utf8.ts';
 import { createAnswer } from './answer.fs.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
+import { ABANDONED_GRACE_MS, CANCEL_GRACE_MS } from './connection.pg.ts';
 import { CutMessage } from './cut-message.pg.ts';
 import { LargeRow } from './large-row.pg.ts';
 import { MessageType, readFields } from './messages.pg.ts';
@@ -43,16 +44,9 @@ const EMPTY_QUERY = 0x49;
 const NO_FIELDS = Buffer.from('[]');
 /** Once an answer is in a file, it goes there in pieces of this size. */
 const SPOOL_STEP_BYTES = 262_144;
-/** How long a canceled statement may take to end before its session is ended. */
-const CANCEL_GRACE_MS = 5_000;
-/** The same when nobody waits for its answer any more. */
-const ABANDONED_GRACE_MS = 1_000;
-/** What the server says when it was asked to cancel a statement, and when to end a session. */
-const ENDED_BY_US: ReadonlySet<string | undefined> = new Set(['57014', '57P01']);
 
 /** The server tells of an encoding when all is done. */
 const DONE = 'Statements may have been completed.';
-const KEPT = 'The statement had ended before it could be canceled; its effects are kept.';
 
 export class NeonTask implements Exchange {
   readonly #request: NeonRequest;
@@ -84,7 +78,6 @@ export class NeonTask implements Exchange {
   /** What the group still brings is of no use. */
   #isDiscarding = false;
   #encoding: string | undefined;
-  #grace: NodeJS.Timeout | undefined;
   #bounds = NO_BOUNDS;
   #late: NodeJS.Timeout | undefined;
 
@@ -175,11 +168,10 @@ export class NeonTask implements Exchange {
   }
 
   ended(isLost: boolean): void {
-    clearTimeout(this.#grace);
     clearTimeout(this.#late);
     if (isLost) this.refuse(this.#stop ?? { ...toNeonError(connectionLost), severity: 'FATAL' });
     else if (this.#stop !== undefined && this.#request.batch !== undefined && !this.#isCommitting) this.refuse(this.#stop);
-    else if (this.#isDiscarding && this.#stop !== undefined) this.refuse({ ...this.#stop, detail: KEPT });
+    else if (this.#isDiscarding && this.#stop !== undefined) this.refuse({ ...this.#stop, detail: EFFECTS_KEPT });
     else if (this.#encoding !== undefined && !isUtf8Name(this.#encoding))
       this.refuse({ ...toNeonError(unsupported(`SET client_encoding TO ${this.#encoding}`)), detail: DONE });
     const ended = this.#ended;
@@ -316,7 +308,7 @@ export class NeonTask implements Exchange {
 
   #fail(error: NeonError): void {
     if (this.#error !== undefined) return;
-    const isOurs = this.#stop !== undefined && (this.#isDiscarding || ENDED_BY_US.has(error.code));
+    const isOurs = this.#stop !== undefined && (this.#isDiscarding || isEndedByUs(error.code));
     this.refuse(isOurs && this.#stop !== undefined ? this.#stop : error);
   }
 
@@ -375,9 +367,7 @@ export class NeonTask implements Exchange {
   async #cancel(): Promise<void> {
     const connection = this.#connection;
     if (connection === undefined || this.#ended === undefined) return;
-    clearTimeout(this.#grace);
-    this.#grace = setTimeout(() => void connection.terminate(), this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
-    await connection.cancel();
+    await connection.cancelExchange(this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
   }
 
   async finish(): Promise<NeonOutcome> {

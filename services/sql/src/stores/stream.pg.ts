@@ -3,7 +3,7 @@ import { strict as assert } from 'node:assert';
 
 import { binaryEncoder } from '../domain/binary.ts';
 import { UnreadableValue } from '../domain/encoder.ts';
-import { connectionLost, typesUnknown } from '../domain/endings.ts';
+import { connectionLost, EFFECTS_KEPT, isEndedByUs, typesUnknown } from '../domain/endings.ts';
 import type { Notice, ReportedSetting, SqlError } from '../domain/entries.ts';
 import { resultTooLarge } from '../domain/entries.ts';
 import type { Bound, Bounds } from '../domain/guard.ts';
@@ -12,6 +12,7 @@ import type { RowForm, RowShape, Script, TransactionStatus } from '../domain/scr
 import type { SettingChange } from '../domain/statements.ts';
 import { isUtf8Name, unsupported } from '../domain/statements.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
+import { ABANDONED_GRACE_MS, CANCEL_GRACE_MS } from './connection.pg.ts';
 import { CutMessage } from './cut-message.pg.ts';
 import type { Explained } from './explain.pg.ts';
 import { PlanReader } from './explain.pg.ts';
@@ -37,19 +38,9 @@ export interface StreamOptions {
   readonly bounds?: Bounds | undefined;
 }
 
-/** How long a canceled statement may take to end before its session is ended. */
-const CANCEL_GRACE_MS = 5_000;
-/** The same when nobody waits for its answer any more. */
-const ABANDONED_GRACE_MS = 1_000;
-
-/** What the server says when it was asked to cancel a statement, and when to end a session. */
-const ENDED_BY_US: ReadonlySet<string> = new Set(['57014', '57P01']);
-
 const NO_BOUNDS: Bounds = {};
 
 const noRows: SqlError = { message: 'the statement answers no rows', code: '0A000', hint: 'It was not run.' };
-
-const LATE_DETAIL = 'The statement had ended before it could be canceled; its effects are kept.';
 
 type Mode = 'simple' | 'extended' | 'probe' | 'setting' | 'explain';
 
@@ -95,7 +86,6 @@ export class Stream implements Exchange {
   #isDiscarding = false;
   /** The reading waits for the script. */
   #isHalted = false;
-  #grace: NodeJS.Timeout | undefined;
   /** Ends the statement that runs. */
   #late: NodeJS.Timeout | undefined;
   #plan = new PlanReader();
@@ -289,7 +279,6 @@ export class Stream implements Exchange {
   }
 
   ended(isLost: boolean): void {
-    clearTimeout(this.#grace);
     clearTimeout(this.#late);
     this.#runParsed = undefined;
     const settings = [...this.#reported].map(([name, value]) => ({ name, value }));
@@ -440,7 +429,7 @@ export class Stream implements Exchange {
   #complete(bytes: Buffer, from: number, to: number): Promise<void> | undefined {
     if (this.isOver || this.#mode === 'setting' || this.#mode === 'probe') return undefined;
     if (this.#isDiscarding && this.#stop !== undefined) {
-      this.refuse({ ...this.#stop, detail: LATE_DETAIL });
+      this.refuse({ ...this.#stop, detail: EFFECTS_KEPT });
       return undefined;
     }
     const tag = bytes.toString('utf8', from, to - 1);
@@ -475,7 +464,7 @@ export class Stream implements Exchange {
     // The server finds no fault in the text but that it holds several statements, which is no fault here.
     if (this.#mode === 'probe' && this.#probed !== undefined && error.routine === 'exec_parse_message')
       return this.refuse(this.#probed);
-    const isCanceled = this.#stop !== undefined && (this.#isDiscarding || ENDED_BY_US.has(error.code));
+    const isCanceled = this.#stop !== undefined && (this.#isDiscarding || isEndedByUs(error.code));
     this.refuse(isCanceled && this.#stop !== undefined ? this.#stop : sqlError(error));
   }
 
@@ -531,9 +520,7 @@ export class Stream implements Exchange {
   async #cancel(): Promise<void> {
     const connection = this.#connection;
     if (connection === undefined || this.#ended === undefined) return;
-    clearTimeout(this.#grace);
-    this.#grace = setTimeout(() => void connection.terminate(), this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
     this.#release();
-    await connection.cancel();
+    await connection.cancelExchange(this.#isAbandoned ? ABANDONED_GRACE_MS : CANCEL_GRACE_MS);
   }
 }

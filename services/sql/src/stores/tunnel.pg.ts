@@ -4,10 +4,8 @@ import type { Duplex } from 'node:stream';
 import type { Lease } from '../domain/lending.ts';
 import type { WireListener, WireSession, WireSessions } from '../domain/neon-tunnel.ts';
 import type { Connection } from './connection.pg.ts';
+import { ABANDONED_GRACE_MS } from './connection.pg.ts';
 import type { Sessions } from './sessions.pg.ts';
-
-/** How long a canceled statement may take to end before its backend is ended. */
-const CANCEL_GRACE_MS = 1_000;
 
 export function createWireSessions(sessions: Pick<Sessions, 'hold'>): WireSessions {
   return {
@@ -77,7 +75,7 @@ class Wired implements WireSession {
     if (isBusy && connection.isOpen) {
       const closed = Promise.withResolvers<void>();
       this.#stream.once('close', closed.resolve);
-      const late = setTimeout(() => void connection.terminate(), CANCEL_GRACE_MS);
+      const late = setTimeout(() => void connection.terminate(), ABANDONED_GRACE_MS);
       await connection.cancel();
       // The server reads no further while it works: it sees that its client has gone when the statement has ended.
       this.#stream.end();

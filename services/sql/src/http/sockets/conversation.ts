@@ -7,7 +7,7 @@ import type { WebSocket } from 'ws';
 
 import type { CancelKey, CancelKeys } from '../../domain/cancel-keys.ts';
 import type { Notification } from '../../domain/channels.ts';
-import { userCanceled } from '../../domain/endings.ts';
+import { endingsOf, userCanceled } from '../../domain/endings.ts';
 import type { Notice, SqlError } from '../../domain/entries.ts';
 import type { HeldSession, SessionEvents } from '../../domain/held.ts';
 import { notOneStatement } from '../../domain/plan.ts';
@@ -44,7 +44,7 @@ const WAITING_BYTES = 100;
 
 const internalError: SqlError = { message: 'internal error', code: 'XX000' };
 const tooBusy: SqlError = { message: 'too many requests at a time', code: '53000' };
-const stopping: SqlError = { message: 'the subscription was ended because the service is stopping', code: '57P01' };
+const { draining } = endingsOf('subscription');
 const inTransaction: SqlError = { message: 'SUBSCRIBE cannot run inside a transaction block', code: '25001' };
 
 type Waiting = { readonly bytes: number } & Exclude<Incoming, { kind: 'cancel' }>;
@@ -219,7 +219,7 @@ export class Conversation implements LiveSocket, SessionEvents {
     this.#current = {
       cancel: () => subscription.cancel(),
       leave: () => subscription.leave(),
-      drain: () => subscription.cancel(stopping),
+      drain: () => subscription.cancel(draining),
     };
     await subscription.ended;
     if (sink.isComplete && recognised.isFollowed) await refuse(notAlone);
