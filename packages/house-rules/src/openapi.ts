@@ -1,6 +1,6 @@
 /** The OpenAPI document: the edge's route table, told in the schemas of the services that answer. */
 import type { Answer, Described, Media, Operation } from '@postern/service-kit/operations';
-import { Problem, problem } from '@postern/service-kit/operations';
+import { json, Problem, problem, text } from '@postern/service-kit/operations';
 import { z } from 'zod';
 
 /** What the document says of a row of the edge's table. */
@@ -11,6 +11,7 @@ export interface RouteRow {
   readonly target: { readonly service: string } | { readonly local: string };
   readonly auth: 'principal' | 'none' | 'own';
   readonly bodyBytesMax: number;
+  readonly bodyErrors?: 'problem' | 'text';
   readonly cookie: boolean;
   readonly socket?: string;
   readonly dialect?: 'neon';
@@ -88,12 +89,12 @@ const SECURITY_SCHEMES = {
     type: 'apiKey',
     in: 'header',
     name: 'Neon-Connection-String',
-    description: 'A connection string with name and password',
+    description: 'A connection string; with name and password, if there is no token beside it',
   },
 } as const;
 
 function securityOf({ auth, cookie, dialect, socket }: RouteRow): Json[] {
-  if (dialect === 'neon') return [{ neon: [] }, { bearer: [] }];
+  if (dialect === 'neon') return [{ neon: [] }, { neon: [], bearer: [] }];
   // A connection says who it is in its first message.
   if (socket !== undefined) return cookie ? [{}, { cookie: [] }] : [];
   if (auth !== 'principal') return [];
@@ -101,28 +102,46 @@ function securityOf({ auth, cookie, dialect, socket }: RouteRow): Json[] {
 }
 
 /** What the edge may answer in place of the service. */
-function edgeAnswers({ auth, dialect, socket, bodyBytesMax }: RouteRow): Readonly<Record<number, Answer>> {
+function edgeAnswers({ auth, dialect, socket, bodyBytesMax, bodyErrors }: RouteRow): Readonly<Record<number, Answer>> {
+  const isNeon = dialect === 'neon';
+  // Neon's driver shows what is called a message.
+  const failing = (description: string): Answer => (isNeon ? { description, content: json(Message) } : problem(description));
+  const tooLarge = `The body is larger than ${bodyBytesMax} bytes`;
   return {
     ...(auth === 'principal' &&
       socket === undefined && {
         // Neon's driver is told of wrong credentials as of any error of the database.
-        ...(dialect !== 'neon' && { 401: problem('Nobody is known by these credentials') }),
-        403: problem('The role may not come in here, or a page of another site asks'),
+        ...(!isNeon && { 401: { description: 'Nobody is known by these credentials', content: text('Why') } }),
+        403: failing('The role may not come in here, or a page of another site asks'),
       }),
     ...(socket !== undefined && {
       400: problem('The request does not open a WebSocket'),
       426: problem('This is spoken over WebSocket'),
     }),
-    ...(bodyBytesMax > 0 && { 413: problem(`The body is larger than ${bodyBytesMax} bytes`) }),
-    429: problem('Too many failed attempts, or too many requests'),
-    503: problem('A service that is needed is away'),
-    504: problem('The answer did not begin in time'),
+    ...(bodyBytesMax > 0 && {
+      413: bodyErrors === 'text' ? { description: tooLarge, content: text('Why') } : failing(tooLarge),
+    }),
+    429: failing('Too many failed attempts, or too many requests'),
+    503: failing('A service that is needed is away'),
+    504: failing('The answer did not begin in time'),
   };
+}
+
+const Message = z.looseObject({ message: z.string() });
+
+/** One status may be the edge's answer or the service's, each in its own form. */
+function together(edge: Readonly<Record<number, Answer>>, own: Readonly<Record<number, Answer>>): Record<number, Answer> {
+  const both: Record<number, Answer> = { ...edge };
+  for (const [status, answer] of Object.entries(own)) {
+    const content = { ...edge[Number(status)]?.content, ...answer.content };
+    both[Number(status)] = Object.keys(content).length > 0 ? { ...answer, content } : answer;
+  }
+  return both;
 }
 
 function operationOf(operation: Operation, row: RouteRow, components: Components): Json {
   const { method, path, summary, description, params, query, headers, body, socket } = operation;
-  const answers: Record<number, Answer> = { ...edgeAnswers(row), ...operation.answers };
+  const answers = together(edgeAnswers(row), operation.answers);
   if (row.auth === 'none')
     for (const status of [429, 503, 504]) if (operation.answers[status] === undefined) delete answers[status];
   return {

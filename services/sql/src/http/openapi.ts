@@ -28,6 +28,13 @@ const mistaken: Readonly<Record<number, Answer>> = {
   422: { description: 'The body is neither a query nor a list of queries', content: text('Why') },
 };
 
+const away: Answer = { description: 'A service that is needed is away, or this replica stops', content: json(answers.SqlError) };
+/** Also what keeps a single statement from being shown is not an entry of an answer. */
+const failed: Answer = {
+  description: 'The request is mistaken (text), or what is to be shown as CSV or as events failed before it began (JSON)',
+  content: { ...text('Why'), ...json(answers.SqlError) },
+};
+
 const subscription = z.object({ query: z.string().describe('A SUBSCRIBE statement, or a query or table to subscribe to') });
 const lastEventId = z.object({
   'last-event-id': z.string().optional().describe('Where a stream that broke off goes on'),
@@ -186,6 +193,9 @@ export const described: Described = {
         },
         ...mistaken,
         ...sessionRefused,
+        400: failed,
+        410: { description: 'Events cannot go on from there: begin anew', content: json(answers.SqlError) },
+        503: away,
       },
     },
     {
@@ -196,8 +206,13 @@ export const described: Described = {
       headers: lastEventId,
       answers: {
         ...fedFrom,
-        400: { description: 'It cannot be subscribed to', content: json(answers.SqlError) },
         ...sessionRefused,
+        400: {
+          description: 'It cannot be subscribed to (JSON), or an option is mistaken (text)',
+          content: { ...text('Why'), ...json(answers.SqlError) },
+        },
+        422: { description: 'There is no query', content: text('Why') },
+        503: away,
       },
     },
     {
@@ -209,6 +224,7 @@ export const described: Described = {
         200: fedFrom[200] ?? { description: '' },
         422: { description: 'No channel, or one that cannot be', content: text('Why') },
         ...sessionRefused,
+        503: away,
       },
     },
     ...statements,
