@@ -12,6 +12,7 @@ export const CloseCode = {
   protocolError: 1002,
   unsupportedData: 1003,
   policyViolation: 1008,
+  tooBig: 1009,
   internalError: 1011,
   /** The client may come again at once. */
   serviceRestart: 1012,

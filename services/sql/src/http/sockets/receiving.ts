@@ -2,26 +2,97 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 
-import { CloseCode } from './lifetime.ts';
+import { CloseCode, END_GRACE_MS } from './lifetime.ts';
 
 /** Watches over a socket; the one with which it becomes too much is closed. */
-export type Receiving = (socket: Pick<Duplex, 'on' | 'once'>, ws: Pick<WebSocket, 'on' | 'close'>) => void;
+export type Receiving = (socket: Pick<Duplex, 'on' | 'once' | 'destroy'>, ws: Pick<WebSocket, 'close' | 'pause'>) => void;
 
 export function createReceiving(bytesMax: number, messageBytesMax: number): Receiving {
   let total = 0;
   return (socket, ws) => {
+    const watch = new MessageWatch();
     let held = 0;
     const hold = (bytes: number): void => {
       total += bytes - held;
       held = bytes;
     };
+    let late: NodeJS.Timeout | undefined;
+    const end = (code: number, reason: string): void => {
+      if (late !== undefined) return;
+      ws.close(code, reason);
+      // Until the peer has heard of it, it may send on.
+      ws.pause();
+      late = setTimeout(() => socket.destroy(), END_GRACE_MS);
+    };
     socket.on('data', (chunk: Buffer) => {
-      // Control frames are no part of a message, and not told from it here.
-      hold(Math.min(held + chunk.length, messageBytesMax));
-      if (total > bytesMax) ws.close(CloseCode.tryAgain, 'too much is being received at a time');
+      const { ended, isPart } = watch.pass(chunk);
+      hold((ended > 0 ? 0 : held) + (isPart ? chunk.length : 0));
+      // A part of a message keeps the whole chunk in which it came, whatever else is in that.
+      if (held > messageBytesMax * 2) end(CloseCode.tooBig, 'too much came within one message');
+      else if (total > bytesMax) end(CloseCode.tryAgain, 'too much is being received at a time');
     });
-    // What has come of the next one already is less than a chunk, and counts from the next on.
-    ws.on('message', () => hold(0));
-    socket.once('close', () => hold(0));
+    socket.once('close', () => {
+      hold(0);
+      clearTimeout(late);
+    });
   };
+}
+
+const CONTROL = 0x8;
+const MASK_BYTES = 4;
+const HEAD_BYTES_MAX = 14;
+
+/** Where messages of a client begin and end in bytes that pass by (RFC 6455, 5.2). What is out of order is not noticed here. */
+export class MessageWatch {
+  readonly #head = Buffer.alloc(HEAD_BYTES_MAX);
+  #headBytes = 0;
+  #payloadLeft = 0;
+  #isControl = false;
+  #isLast = false;
+  #isOpen = false;
+
+  /** Whether a message has begun and not ended. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** How many messages end in the chunk, and whether there is anything in it of the one that is open behind it. */
+  pass(chunk: Buffer): { readonly ended: number; readonly isPart: boolean } {
+    let ended = 0;
+    let isPart = false;
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#payloadLeft === 0) {
+        this.#head[this.#headBytes] = chunk[at] ?? 0;
+        this.#headBytes += 1;
+        at += 1;
+        if (!this.#readHead()) continue;
+      }
+      const taken = Math.min(this.#payloadLeft, chunk.length - at);
+      this.#payloadLeft -= taken;
+      at += taken;
+      if (this.#isControl) continue;
+      isPart = true;
+      if (this.#payloadLeft > 0 || !this.#isLast) continue;
+      this.#isOpen = false;
+      isPart = false;
+      ended += 1;
+    }
+    return { ended, isPart };
+  }
+
+  #readHead(): boolean {
+    const [first = 0, second = 0] = this.#head;
+    if (this.#headBytes < 2) return false;
+    const short = second & 0x7f;
+    const extended = short === 126 ? 2 : short === 127 ? 8 : 0;
+    if (this.#headBytes < 2 + extended + MASK_BYTES) return false;
+    this.#headBytes = 0;
+    this.#payloadLeft =
+      extended === 0 ? short : extended === 2 ? this.#head.readUInt16BE(2) : Number(this.#head.readBigUInt64BE(2));
+    this.#isControl = (first & CONTROL) !== 0;
+    this.#isLast = (first & 0x80) !== 0;
+    if (!this.#isControl) this.#isOpen = true;
+    return true;
+  }
 }

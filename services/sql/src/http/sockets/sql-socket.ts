@@ -10,6 +10,8 @@ import type { SocketRoute, SocketVisit } from '../server.ts';
 import { refuseUpgrade } from '../server.ts';
 import { Conversation } from './conversation.ts';
 import type { Lifetimes } from './lifetime.ts';
+import type { Receiving } from './receiving.ts';
+import { createReceiving } from './receiving.ts';
 
 export interface SqlSocketOptions {
   readonly sessions: HeldSessions;
@@ -20,12 +22,15 @@ export interface SqlSocketOptions {
 
 /** Bytes of a message, 5 MiB; a longer one ends the connection with 1009. */
 const MESSAGE_BYTES_MAX = 5_242_880;
+/** Of messages that have not come whole, on all sockets together. */
+const RECEIVING_BYTES_MAX = 268_435_456;
 
 export function sqlSocketRoutes(options: SqlSocketOptions): SocketRoute[] {
   const server = createSocketServer();
+  const receiving = createReceiving(RECEIVING_BYTES_MAX, MESSAGE_BYTES_MAX);
   const route = (path: string, isVersioned: boolean): SocketRoute => ({
     path,
-    accept: (visit) => accept(visit, { ...options, server, isVersioned }),
+    accept: (visit) => accept(visit, { ...options, server, receiving, isVersioned }),
   });
   return [route('/api/experimental/sql', false), route('/api/v1/sql', true)];
 }
@@ -48,9 +53,11 @@ async function accept(
     lifetimes,
     log,
     server,
+    receiving,
     isVersioned,
   }: SqlSocketOptions & {
     readonly server: WebSocketServer;
+    readonly receiving: Receiving;
     readonly isVersioned: boolean;
   },
 ): Promise<void> {
@@ -68,6 +75,7 @@ async function accept(
   let isMade = false;
   server.handleUpgrade(request, socket, head, (ws) => {
     isMade = true;
+    receiving(socket, ws);
     conversation.start(ws, session, notices);
   });
   if (!isMade) session.close();
