@@ -127,13 +127,16 @@ test('a family that fails, is slow, writes, or has no value is skipped and count
         family('fails_late', 'select 1 / (3 - n) as value, n from generate_series(1, 5) n'),
         family('needs', 'select 1 as value', { requires: 'no_such_extension' }),
         family('commits', 'commit'),
+        family('copies', 'copy (select 1) to stdout'),
+        family('between', 'select 3 as value'),
+        family('ends', 'select pg_terminate_backend(pg_backend_pid())::int as value'),
         family('last', 'select 2 as value'),
       ],
     },
   });
   const { families, samples } = readPrometheus(await scrape(sql, auth, alice, 'mz_compute'));
-  expect([...families]).toEqual(['first', 'last']);
-  expect(samples.map(({ value }) => value)).toEqual([1, 2]);
+  expect([...families]).toEqual(['first', 'between', 'last']);
+  expect(samples.map(({ value }) => value)).toEqual([1, 3, 2]);
   const skipped = (await sql.metrics.getSingleMetric('postern_sql_metrics_skipped_total')?.get())?.values ?? [];
   expect(Object.fromEntries(skipped.map(({ labels }) => [labels['family'], labels['reason']]))).toEqual({
     broken: '42P01',
@@ -144,6 +147,8 @@ test('a family that fails, is slow, writes, or has no value is skipped and count
     valueless: 'no value column',
     fails_late: '22012',
     commits: 'no rows',
+    copies: '08006',
+    ends: '57P01',
   });
   const { rows } = await database.query(`select count(*)::int as n from pg_class where relname = 'left_behind'`);
   expect(rows[0]?.['n']).toBe(0);

@@ -55,6 +55,11 @@ export class Asking implements Exchange {
     return this.#stopped !== undefined;
   }
 
+  /** Whether nothing more can be asked, as the session is gone. */
+  get isLost(): boolean {
+    return !this.#connection.isOpen;
+  }
+
   /** Statements without rows; also out of a transaction that has failed. */
   command(text: string): Promise<void> {
     return this.listen(simpleQuery(text), NOBODY);

@@ -5,7 +5,7 @@ import { Counter } from 'prom-client';
 
 import type { Inspector, MetricsBook } from '../domain/inspections.ts';
 import type { Clock } from '../domain/ports.ts';
-import type { MetricFamily, MetricPages } from '../domain/sql-metrics.ts';
+import type { MetricFamily, MetricPage, MetricPages } from '../domain/sql-metrics.ts';
 import { columnsFault, FamilyLines } from '../domain/sql-metrics.ts';
 import type { Asking } from './asking.pg.ts';
 import { QueryFailure, readRow } from './asking.pg.ts';
@@ -33,29 +33,50 @@ export function createMetricsBook({ clock, readings, pages, log, metrics }: Metr
     labelNames: ['page', 'family', 'reason'],
     registers: [metrics],
   });
-  return {
-    page: (page, inspector) =>
-      readings.read(inspector, async (asking) => {
-        const since = clock.now();
-        let text = '';
-        for (const family of pages[page]) {
-          const isLate = clock.now() - since > PAGE_MS_MAX;
-          const told: Told = isLate ? { kind: 'skipped', reason: 'page time' } : await readFamily(asking, family);
-          if (told.kind === 'absent') continue;
-          const isTooMuch = told.kind === 'lines' && text.length + told.text.length > PAGE_CHARACTERS_MAX;
-          if (told.kind === 'lines' && !isTooMuch) {
-            text += told.text;
-            if (told.leftOut > 0)
-              log.warn({ page, family: family.name, leftOut: told.leftOut }, 'series were left out of a metric');
-            continue;
-          }
-          const reason = told.kind === 'lines' ? 'page size' : told.reason;
-          skipped.inc({ page, family: family.name, reason });
-          log.warn({ page, family: family.name, reason, principalId: whose(inspector) }, 'a metric was skipped');
-        }
-        return text;
-      }),
+  /** Families as long as the session lasts; answers how many of them it had. */
+  const readSome = async (
+    families: readonly MetricFamily[],
+    asking: Asking,
+    { page, inspector, since, out }: Reading,
+  ): Promise<number> => {
+    let count = 0;
+    for (const family of families) {
+      count += 1;
+      const isLate = clock.now() - since > PAGE_MS_MAX;
+      const told: Told = isLate ? { kind: 'skipped', reason: 'page time' } : await readFamily(asking, family);
+      if (told.kind === 'lines' && out.text.length + told.text.length <= PAGE_CHARACTERS_MAX) {
+        out.text += told.text;
+        if (told.leftOut > 0) log.warn({ page, family: family.name, leftOut: told.leftOut }, 'series were left out of a metric');
+      } else if (told.kind !== 'absent') {
+        const reason = told.kind === 'lines' ? 'page size' : told.reason;
+        skipped.inc({ page, family: family.name, reason });
+        log.warn({ page, family: family.name, reason, principalId: whose(inspector) }, 'a metric was skipped');
+      }
+      if (asking.isLost) break;
+    }
+    return count;
   };
+  return {
+    async page(page, inspector) {
+      const reading: Reading = { page, inspector, since: clock.now(), out: { text: '' } };
+      let families = pages[page];
+      for (;;) {
+        const rest = families;
+        const read = await readings.read(inspector, (asking) => readSome(rest, asking, reading));
+        if (read.kind !== 'read') return read;
+        // A query that costs the session is left out; those behind it have another one.
+        families = rest.slice(read.value);
+        if (families.length === 0) return { kind: 'read', value: reading.out.text };
+      }
+    },
+  };
+}
+
+interface Reading {
+  readonly page: MetricPage;
+  readonly inspector: Inspector;
+  readonly since: number;
+  readonly out: { text: string };
 }
 
 const whose = ({ caller }: Inspector): string => caller.principal.id;
