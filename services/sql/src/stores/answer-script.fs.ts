@@ -9,19 +9,9 @@ import type { RowForm, RowShape, Script } from '../domain/script.ts';
 import { jsonRows } from '../domain/script.ts';
 import type { SettingChange } from '../domain/statements.ts';
 import { invalidText } from '../domain/statements.ts';
-import { Utf8Check } from '../domain/utf8.ts';
 import { createAnswer } from './answer.fs.ts';
-import type { Spool, SpoolSpace } from './spool.fs.ts';
-import { openSpool, SpoolFull } from './spool.fs.ts';
-
-export interface AnswerLimits {
-  readonly spoolBytes: number;
-  readonly spoolFolder: string;
-  readonly spoolSpace: SpoolSpace;
-}
-
-/** Once an answer is in a file, it goes there in pieces of this size. */
-const SPOOL_STEP_BYTES = 262_144;
+import type { SpoolLimits } from './spooled-output.fs.ts';
+import { SpooledOutput } from './spooled-output.fs.ts';
 
 /** A file is open as long as an answer is kept. */
 const HELD_MAX_BYTES = 4_096;
@@ -29,21 +19,19 @@ const HELD_MAX_BYTES = 4_096;
 const NO_CHANGES: ReadonlyMap<number, SettingChange> = new Map();
 
 export class AnswerScript implements Script {
-  readonly out = new Output();
-  readonly #limits: AnswerLimits;
+  readonly out: Output;
+  readonly #output: SpooledOutput;
   readonly #marks: Marks | undefined;
   readonly #entries: Entries;
-  readonly #utf8 = new Utf8Check();
-  #spool: Spool | undefined;
-  #hasSpoolFailed = false;
   #changes: ReadonlyMap<number, SettingChange> = NO_CHANGES;
   #completed = 0;
   /** Where the settings of the statements in `#changes` may be put in. */
   readonly #changeOffsets = new Map<number, number>();
 
   /** With `marks`, the answer can be read in parts: see {@link AnswerScript.keep}. */
-  constructor(limits: AnswerLimits, marks?: Marks) {
-    this.#limits = limits;
+  constructor(limits: SpoolLimits, marks?: Marks) {
+    this.#output = new SpooledOutput(limits);
+    this.out = this.#output.out;
     this.#marks = marks;
     this.#entries = new Entries(this.out, marks);
   }
@@ -110,31 +98,12 @@ export class AnswerScript implements Script {
 
   error(error: SqlError): void {
     this.#entries.fail(error);
-    this.#utf8.restart();
+    this.#output.restartText();
   }
 
   /** Keeps at most what may be kept in memory; the rest goes to a file, and the server waits while the disk is behind. */
   flush(): Promise<SqlError | undefined> | undefined {
-    if (this.#hasSpoolFailed) return undefined;
-    const limit = this.#spool === undefined ? this.#limits.spoolBytes : SPOOL_STEP_BYTES;
-    return this.out.heldBytes > limit ? this.#writeToSpool() : undefined;
-  }
-
-  async #writeToSpool(): Promise<SqlError | undefined> {
-    const at = this.out.takenBytes;
-    const chunks = this.out.take();
-    this.#utf8.add(chunks);
-    try {
-      this.#spool ??= await openSpool(this.#limits.spoolFolder, this.#limits.spoolSpace);
-      await this.#spool.write(at, chunks);
-      this.out.recycle(chunks);
-      return undefined;
-    } catch (error) {
-      // Entries before the one that fails may be among them.
-      this.out.putBack(chunks);
-      this.#hasSpoolFailed = true;
-      return spoolError(error);
-    }
+    return this.#output.isFull ? this.#output.write() : undefined;
   }
 
   /** The transaction that the request has left open is undone. */
@@ -144,12 +113,8 @@ export class AnswerScript implements Script {
 
   async finish(): Promise<Answer> {
     this.#entries.finish();
-    const held = this.out.held();
-    this.#utf8.add(held);
-    const spool = this.#spool;
-    if (this.#utf8.isValid) {
-      return createAnswer({ held, heldFrom: this.out.takenBytes, insertions: this.#entries.insertions, spool });
-    }
+    const answer = this.#output.finish(this.#entries.insertions);
+    if (answer !== undefined) return answer;
     await this.dispose();
     return errorAnswer(unreadable);
   }
@@ -157,26 +122,19 @@ export class AnswerScript implements Script {
   /** Like {@link finish}, but what is kept for long is not kept in memory, unless it is very small. */
   async keep(): Promise<KeptAnswer> {
     this.#entries.finish();
-    let failed: SqlError | undefined;
-    if (this.out.heldBytes > HELD_MAX_BYTES || this.#spool !== undefined) failed = await this.#writeToSpool();
-    const held = this.out.held().map((chunk) => Buffer.from(chunk));
-    this.#utf8.add(held);
-    if (failed === undefined && !this.#utf8.isValid) failed = unreadable;
+    const output = this.#output;
+    const failed = this.out.heldBytes > HELD_MAX_BYTES || output.isSpooled ? await output.write() : undefined;
+    const kept = failed === undefined ? output.finish(this.#entries.insertions, true) : undefined;
     const marks = this.#marks ?? new Marks();
-    if (failed === undefined) {
-      const { insertions } = this.#entries;
-      const answer = createAnswer({ held, heldFrom: this.out.takenBytes, insertions, spool: this.#spool });
-      return { ...answer, entries: marks.entries, failure: marks.failure };
-    }
+    if (kept !== undefined) return { ...kept, entries: marks.entries, failure: marks.failure };
     await this.dispose();
     const other = new Marks();
-    const answer = errorAnswer({ ...failed, detail: 'Statements may have been completed.' }, other);
+    const answer = errorAnswer({ ...(failed ?? unreadable), detail: 'Statements may have been completed.' }, other);
     return { ...answer, entries: other.entries, failure: other.failure };
   }
 
-  async dispose(): Promise<void> {
-    await this.#spool?.[Symbol.asyncDispose]();
-    this.#spool = undefined;
+  dispose(): Promise<void> {
+    return this.#output.dispose();
   }
 }
 
@@ -189,14 +147,4 @@ function errorAnswer(error: SqlError, marks?: Marks): Answer & Pick<KeptAnswer, 
   entries.fail(error);
   entries.finish();
   return createAnswer({ held: out.held(), heldFrom: 0, insertions: [], spool: undefined });
-}
-
-export function spoolError(error: unknown): SqlError {
-  if (error instanceof SpoolFull) {
-    return { message: 'could not keep the result: large results of others take all the room there is for them', code: '53400' };
-  }
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === 'ENOSPC' || code === 'EDQUOT'
-    ? { message: 'could not keep the result: no space left on the disk of the service', code: '53100' }
-    : { message: 'could not keep the result: the disk of the service failed', code: '58030' };
 }

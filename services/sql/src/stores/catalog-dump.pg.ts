@@ -2,14 +2,14 @@
 import type { CatalogBook } from '../domain/inspections.ts';
 import { CATALOG_CHECKS, readInconsistencies } from './catalog-checks.pg.ts';
 import { SECTIONS, SNAPSHOT } from './catalog-sections.pg.ts';
-import type { JsonAnswerOptions } from './json-answer.pg.ts';
 import { JsonAnswer } from './json-answer.pg.ts';
 import type { Asking } from './asking.pg.ts';
 import type { Readings } from './readings.pg.ts';
+import type { SpoolLimits } from './spooled-output.fs.ts';
 
 export interface CatalogBookOptions {
   readonly readings: Pick<Readings, 'read'>;
-  readonly answers: JsonAnswerOptions;
+  readonly answers: SpoolLimits;
 }
 
 /** Whatever the role has set for itself, names are printed with their schemas and values the same for everyone. */

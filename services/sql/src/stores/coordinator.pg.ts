@@ -4,10 +4,10 @@ import { sessionMistakes } from '../domain/session-facts.ts';
 import type { SessionFact } from '../domain/session-facts.ts';
 import type { Clock } from '../domain/ports.ts';
 import { inSnapshot } from './catalog-dump.pg.ts';
-import type { JsonAnswerOptions } from './json-answer.pg.ts';
 import { JsonAnswer } from './json-answer.pg.ts';
 import type { Asking } from './asking.pg.ts';
 import type { Readings } from './readings.pg.ts';
+import type { SpoolLimits } from './spooled-output.fs.ts';
 import type { Sessions } from './sessions.pg.ts';
 
 export interface CoordinatorBookOptions {
@@ -17,7 +17,7 @@ export interface CoordinatorBookOptions {
   readonly sessions: Pick<Sessions, 'census' | 'counts'>;
   /** By what they count: requests, sockets, statements, … */
   readonly censuses: Readonly<Record<string, Census>>;
-  readonly answers: JsonAnswerOptions;
+  readonly answers: SpoolLimits;
 }
 
 /** More of one kind say nothing new. */

@@ -12,10 +12,8 @@ import type { Bounds } from '../domain/guard.ts';
 import { tookTooLong, tooManyBytes, tooManyRows } from '../domain/guard.ts';
 import type { NeonError, NeonOutcome, NeonQuery, NeonRequest } from '../domain/neon.ts';
 import { beginBatch, copyRefused, readTag } from '../domain/neon.ts';
-import { Output } from '../domain/output.ts';
+import type { Output } from '../domain/output.ts';
 import { invalidText, isUtf8Name, unsupported } from '../domain/statements.ts';
-import { Utf8Check } from '../domain/utf8.ts';
-import { createAnswer } from './answer.fs.ts';
 import type { Connection, Exchange } from './connection.pg.ts';
 import { ABANDONED_GRACE_MS, CANCEL_GRACE_MS } from './connection.pg.ts';
 import { CutMessage } from './cut-message.pg.ts';
@@ -23,9 +21,7 @@ import { LargeRow } from './large-row.pg.ts';
 import { MessageType, readFields } from './messages.pg.ts';
 import type { DescribeNeonRows, NeonRows } from './neon-rows.pg.ts';
 import type { RunnerLimits } from './query-runner.pg.ts';
-import type { Spool } from './spool.fs.ts';
-import { openSpool } from './spool.fs.ts';
-import { spoolError } from './answer-script.fs.ts';
+import { SpooledOutput } from './spooled-output.fs.ts';
 import { extendedQuery, flush, MessageReader, pipelinedQuery, sync } from './wire.pg.ts';
 
 export type NeonLimits = Omit<RunnerLimits, 'resultBytes'> & {
@@ -42,8 +38,6 @@ const NO_BOUNDS: Bounds = {};
 
 const EMPTY_QUERY = 0x49;
 const NO_FIELDS = Buffer.from('[]');
-/** Once an answer is in a file, it goes there in pieces of this size. */
-const SPOOL_STEP_BYTES = 262_144;
 
 /** The server tells of an encoding when all is done. */
 const DONE = 'Statements may have been completed.';
@@ -52,10 +46,9 @@ export class NeonTask implements Exchange {
   readonly #request: NeonRequest;
   readonly #limits: NeonLimits;
   readonly #describeRows: DescribeNeonRows;
-  readonly #out = new Output();
-  readonly #utf8 = new Utf8Check();
+  readonly #output: SpooledOutput;
+  readonly #out: Output;
   #connection: Connection | undefined;
-  #spool: Spool | undefined;
   /** What comes before the queries of a batch. */
   readonly #prelude: readonly string[];
   /** Which query answers now; negative in the prelude. */
@@ -84,6 +77,8 @@ export class NeonTask implements Exchange {
   constructor(request: NeonRequest, { limits, describeRows }: NeonTaskOptions) {
     this.#request = request;
     this.#limits = limits;
+    this.#output = new SpooledOutput(limits);
+    this.#out = this.#output.out;
     this.#describeRows = describeRows;
     this.#prelude = request.batch === undefined ? [] : beginBatch(request.batch);
     this.#turn = -this.#prelude.length;
@@ -315,21 +310,12 @@ export class NeonTask implements Exchange {
   /** Keeps at most what may be kept in memory; the rest goes to a file, and the server waits while the disk is behind. */
   #makeRoom(): Promise<void> | undefined {
     if (this.#out.offset > this.#limits.answerBytes) return this.#discardTooLarge();
-    const limit = this.#spool === undefined ? this.#limits.spoolBytes : SPOOL_STEP_BYTES;
-    return this.#out.heldBytes > limit ? this.#writeToSpool() : undefined;
+    return this.#output.isFull ? this.#write() : undefined;
   }
 
-  async #writeToSpool(): Promise<void> {
-    const at = this.#out.takenBytes;
-    const chunks = this.#out.take();
-    this.#utf8.add(chunks);
-    try {
-      this.#spool ??= await openSpool(this.#limits.spoolFolder, this.#limits.spoolSpace);
-      await this.#spool.write(at, chunks);
-      this.#out.recycle(chunks);
-    } catch (error) {
-      await this.#discard(toNeonError(spoolError(error)));
-    }
+  async #write(): Promise<void> {
+    const error = await this.#output.write();
+    if (error !== undefined) await this.#discard(toNeonError(error));
   }
 
   #discardTooLarge(): Promise<void> {
@@ -377,21 +363,16 @@ export class NeonTask implements Exchange {
     }
     if (this.#error === undefined) {
       if (this.#request.batch !== undefined) this.#out.ascii(']}');
-      const held = this.#out.held();
-      this.#utf8.add(held);
-      if (this.#utf8.isValid) {
-        const answer = createAnswer({ held, heldFrom: this.#out.takenBytes, insertions: [], spool: this.#spool });
-        return { kind: 'answered', answer };
-      }
+      const answer = this.#output.finish();
+      if (answer !== undefined) return { kind: 'answered', answer };
       this.#error = toNeonError({ ...invalidText('in the result'), detail: DONE });
     }
     await this.dispose();
     return { kind: this.#isTooLarge ? 'tooLarge' : 'failed', error: this.#error };
   }
 
-  async dispose(): Promise<void> {
-    await this.#spool?.[Symbol.asyncDispose]();
-    this.#spool = undefined;
+  dispose(): Promise<void> {
+    return this.#output.dispose();
   }
 }
 

@@ -24,15 +24,15 @@ import type { IsRevoked, Revocable } from '../domain/revocation.ts';
 import type { Script, TransactionStatus } from '../domain/script.ts';
 import type { Step } from '../domain/statements.ts';
 import { mayHideTypes } from '../domain/statements.ts';
-import type { AnswerLimits } from './answer-script.fs.ts';
 import { AnswerScript } from './answer-script.fs.ts';
 import type { Sessions } from './sessions.pg.ts';
 import type { DescribeRows } from './row-shapes.pg.ts';
 import { createDescribeRows } from './row-shapes.pg.ts';
+import type { SpoolLimits } from './spooled-output.fs.ts';
 import { applySettings, runSteps } from './steps.pg.ts';
 import { Stream } from './stream.pg.ts';
 
-export interface RunnerLimits extends AnswerLimits {
+export interface RunnerLimits extends SpoolLimits {
   /** Longest time of a whole request. */
   readonly requestMs: number;
   readonly resultBytes: number;
