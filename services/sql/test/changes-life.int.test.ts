@@ -170,7 +170,7 @@ describe('queries that are run again', () => {
   });
 
   test('where the log cannot be read, as its login may not replicate', async ({ startSql, alice, database }) => {
-    const sql = await startSql({ changes: { hasLog: true, logUrl: database.ownUrl } });
+    const sql = await startSql({ changes: { hasLog: true, isLogReady: false, logUrl: database.ownUrl } });
     const t = await makeTable(database, [alice], 'id int primary key');
     using reader = await readEvents(sql, alice, { query: `SUBSCRIBE ${t}` });
     await reader.until(1, 'notice');
@@ -255,7 +255,7 @@ describe('how it ends', () => {
     const xia = await person('xia');
     const t = await makeTable(database, [xia], 'id int primary key');
     await database.query(`insert into ${t} values (1)`);
-    const short: Person = { ...xia, principal: { ...xia.principal, expiresAt: Math.floor(Date.now() / 1_000) + 2 } };
+    const short: Person = { ...xia, principal: { ...xia.principal, expiresAt: Math.floor(Date.now() / 1_000) + 5 } };
     using reader = await readEvents(live, short, { query: `SUBSCRIBE ${t}` });
     const [row] = await reader.until(1);
     await reader.ended;
@@ -405,7 +405,7 @@ test('a transaction that stays open keeps nobody from subscribing', async ({ sta
   await holder.connect();
   await holder.query(`begin; insert into ${t} values (1)`);
   // No slot can be made before it ends.
-  const sql = await startSql({ changes: { hasLog: true } });
+  const sql = await startSql({ changes: { hasLog: true, isLogReady: false } });
   using reader = await readEvents(sql, alice, { query: `SUBSCRIBE ${t}` });
   await reader.until(1, 'columns');
   await holder.query('commit');

@@ -11,6 +11,7 @@ import { ASSERTION_ISSUER, createAssertionVerifier } from '@postern/service-kit/
 import { createLogger } from '@postern/service-kit/log';
 import type { TestNats } from '@postern/testkit/bus-test';
 import { busTest, connectAs, serveStub } from '@postern/testkit/bus-test';
+import { eventually } from '@postern/testkit/eventually';
 import { onDatabase } from '@postern/testkit/postgres-test';
 import { sharedPostgres } from '@postern/testkit/test-servers';
 import { CompactEncrypt, exportJWK, generateKeyPair, importJWK, SignJWT } from 'jose';
@@ -18,6 +19,7 @@ import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import pg from 'pg';
 import { Registry } from 'prom-client';
+import { expect } from 'vitest';
 
 import { openApp } from '../src/app.ts';
 import { createLogins } from '../src/clients/auth.ts';
@@ -28,6 +30,7 @@ import { createGuard } from '../src/domain/guard.ts';
 import type { Lifetimes } from '../src/http/sockets/lifetime.ts';
 import { createLifetimes } from '../src/http/sockets/lifetime.ts';
 import { hearRevocations } from '../src/nats/revocations.ts';
+import type { ChangeLog } from '../src/stores/changes-log.pg.ts';
 import { noChangeLog, openChangeLog } from '../src/stores/changes-log.pg.ts';
 import type { SubscriptionLimits } from '../src/stores/changes.pg.ts';
 import { readDocuments } from '../src/stores/documents.fs.ts';
@@ -109,6 +112,8 @@ export interface SqlSettings {
   readonly pool?: Partial<SessionsOptions['limits']> & { readonly waitMs?: number };
   readonly held?: Partial<SessionsOptions['heldLimits']>;
   readonly streamMs?: number;
+  /** How long a stop waits for requests on sockets. */
+  readonly drainMs?: number;
   /** Of asynchronous statements. */
   readonly desk?: Partial<StatementsOptions['limits'] & Pick<StatementsOptions, 'drainMs'>>;
   /** The cost guard's. */
@@ -117,6 +122,8 @@ export interface SqlSettings {
   readonly databaseUrl?: string;
   readonly changes?: Partial<SubscriptionLimits> & {
     readonly hasLog?: boolean;
+    /** Whether it is read from the beginning on; it is, unless a test sees to it that it cannot be. */
+    readonly isLogReady?: boolean;
     readonly logUrl?: string;
     readonly replicaId?: string;
   };
@@ -268,7 +275,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   const clock = { now: () => performance.now() };
   const own = scope.adopt(new pg.Pool({ connectionString: database.ownUrl, max: 2 }), (open) => open.end());
   own.on('error', () => {});
-  const { waitMs = 2_000, ...pool } = settings.pool ?? {};
+  const { waitMs = 30_000, ...pool } = settings.pool ?? {};
   const sessions = scope.use(
     createSessions({
       databaseUrl: settings.databaseUrl ?? database.ownUrl,
@@ -283,9 +290,16 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   );
   const grammar = scope.use(await openGrammar());
   const guard = createGuard(settings.limitTable);
-  const { hasLog = false, logUrl = database.url, replicaId = 'test', ...changeLimits } = settings.changes ?? {};
+  const {
+    hasLog = false,
+    isLogReady = hasLog,
+    logUrl = database.url,
+    replicaId = 'test',
+    ...changeLimits
+  } = settings.changes ?? {};
   const changeLog = scope.use(hasLog ? openChangeLog({ databaseUrl: logUrl, log }) : noChangeLog);
-  const lifetimes = createLifetimes({ drainMs: 2_000, now: () => Date.now() });
+  if (isLogReady) await untilRead(changeLog);
+  const lifetimes = createLifetimes({ drainMs: settings.drainMs ?? 2_000, now: () => Date.now() });
   const cancelKeys = createCancelKeys();
   const metrics = new Registry();
   const services = createServices({
@@ -346,6 +360,21 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   );
   return { ...talkTo(door.origin, auth), lifetimes, metrics };
 }
+
+/** A slot is made only when all transactions that write have ended, those of other tests on the same server too. */
+const untilRead = (changeLog: ChangeLog): Promise<void> =>
+  eventually(
+    async () => {
+      using following = await changeLog.follow({
+        tables: new Set(),
+        transaction: () => {},
+        reached: () => {},
+        lost: () => {},
+      });
+      expect(following).toBeDefined();
+    },
+    { timeoutMs: 100_000 },
+  );
 
 /** Requests as the edge forwards them. */
 export function talkTo(origin: string, auth: Pick<AuthStub, 'assertion'>): RunningSql {

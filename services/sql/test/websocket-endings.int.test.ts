@@ -22,8 +22,12 @@ async function isRunning(database: PersonDatabase, { processId }: Pick<SqlSocket
   return rowCount === 1;
 }
 
-const untilRunning = (database: PersonDatabase, socket: SqlSocket): Promise<void> =>
-  eventually(async () => expect(await isRunning(database, socket)).toBe(true));
+/** It sleeps: whatever the server says before the rows of a statement has been said, if only to its own buffer. */
+const untilAsleep = (database: PersonDatabase, { processId }: Pick<SqlSocket, 'processId'>): Promise<void> =>
+  eventually(async () => {
+    const { rows } = await database.query('select wait_event from pg_stat_activity where pid = $1', [processId]);
+    expect(rows).toEqual([{ wait_event: 'PgSleep' }]);
+  });
 
 /** A session that is gone runs nothing. */
 const untilGone = (database: PersonDatabase, socket: SqlSocket): Promise<void> =>
@@ -40,7 +44,7 @@ describe('a cancel in band', () => {
     await using socket = await openSocket(sql, alice);
     socket.send(SLEEP);
     socket.send({ query: 'select 1 as a' });
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     socket.send({ cancel: true });
     const answer = await socket.untilReady();
     expect(last(answer, 'Error')).toEqual(canceled);
@@ -52,7 +56,7 @@ describe('a cancel in band', () => {
     await using socket = await openSocket(sql, alice);
     await socket.ask({ query: 'begin' });
     socket.send({ queries: [SLEEP] });
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     socket.send({ cancel: true });
     expect(shortly(await socket.untilReady()).slice(-2)).toEqual(['Error 57014', 'Ready E']);
     expect(shortly(await socket.ask({ query: 'rollback' })).at(-1)).toBe('Ready I');
@@ -61,7 +65,7 @@ describe('a cancel in band', () => {
   test('keeps the rest of the request from being run', async ({ sql, alice, database }) => {
     await using socket = await openSocket(sql, alice);
     socket.send({ queries: [{ query: 'select 1 as a' }, SLEEP, { query: 'select 2 as a' }] });
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     socket.send({ cancel: true });
     const answer = shortly(await socket.untilReady());
     expect(answer).toContain('Row ["1"]');
@@ -95,7 +99,7 @@ describe('a cancel in band', () => {
   test('is heard however many requests wait before it', async ({ sql, alice, database }) => {
     await using socket = await openSocket(sql, alice);
     socket.send(SLEEP);
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     for (let index = 0; index < 150; index += 1) socket.send({ query: 'select 1 as a', filler: 'x'.repeat(2_000) });
     socket.send({ cancel: true });
     expect(last(await socket.untilReady(), 'Error')).toEqual(canceled);
@@ -127,7 +131,7 @@ describe('a cancel from elsewhere', () => {
     await using socket = await openSocket(sql, alice);
     await using other = await openSocket(sql, alice);
     socket.send(SLEEP);
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     emit(edge, cancelRequested, { processId: socket.processId, secretKey: other.secretKey });
     emit(edge, cancelRequested, { processId: other.processId, secretKey: socket.secretKey });
     emit(edge, cancelRequested, { processId: socket.processId, secretKey: socket.secretKey ^ 1 });
@@ -155,7 +159,7 @@ describe('a cancel from elsewhere', () => {
   test('by pg_cancel_backend with the number that the session was given', async ({ sql, alice, database }) => {
     await using socket = await openSocket(sql, alice);
     socket.send(SLEEP);
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     await using other = await openSocket(sql, alice);
     await other.ask({ query: `select pg_cancel_backend(${socket.processId})` });
     expect(last(await socket.untilReady(), 'Error')).toEqual(canceled);
@@ -166,7 +170,7 @@ describe('nothing is left running', () => {
   test('when the client closes', async ({ sql, alice, database }) => {
     const socket = await openSocket(sql, alice);
     socket.send(SLEEP);
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     socket.ws.close();
     await untilGone(database, socket);
   });
@@ -174,7 +178,7 @@ describe('nothing is left running', () => {
   test('when the client is cut off', async ({ sql, alice, database }) => {
     const socket = await openSocket(sql, alice);
     socket.send({ queries: [SLEEP] });
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     rawSocket(socket.ws).destroy();
     await untilGone(database, socket);
   });
@@ -193,7 +197,7 @@ describe('nothing is left running', () => {
   test('when the client is cut off while its requests wait', async ({ sql, alice, database }) => {
     const socket = await openSocket(sql, alice);
     socket.send(SLEEP);
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     for (let index = 0; index < 200; index += 1) socket.send({ query: 'select 1', filler: 'x'.repeat(60_000) });
     rawSocket(socket.ws).destroy();
     await eventually(async () => expect(await isRunning(database, socket)).toBe(false), { timeoutMs: 4_000 });
@@ -204,7 +208,7 @@ describe('nothing is left running', () => {
     for (const count of [150, 30_000]) {
       const socket = await openSocket(sql, alice);
       socket.send(SLEEP);
-      await untilRunning(database, socket);
+      await untilAsleep(database, socket);
       for (let index = 0; index < count; index += 1) socket.send({ query: '', filler: 'x'.repeat(count < 1_000 ? 2_000 : 0) });
       if (count < 1_000) socket.ws.close();
       else rawSocket(socket.ws).destroy();
@@ -214,11 +218,11 @@ describe('nothing is left running', () => {
   });
 
   test('when a statement takes too long', async ({ startSql, alice, database }) => {
-    const sql = await startSql({ statementTimeoutMs: 100 });
+    const sql = await startSql({ statementTimeoutMs: 500 });
     await using socket = await openSocket(sql, alice);
     expect(shortly(await socket.ask(SLEEP)).slice(-2)).toEqual(['Error 57014', 'Ready I']);
     expect(await isRunning(database, socket)).toBe(false);
-    expect(shortly(await socket.ask({ query: 'set statement_timeout = 0; select pg_sleep(0.2), 1 as a' }))).toContain(
+    expect(shortly(await socket.ask({ query: 'set statement_timeout = 0; select pg_sleep(0.7), 1 as a' }))).toContain(
       'Row ["","1"]',
     );
   });
@@ -246,7 +250,7 @@ describe('a revoked credential', () => {
     const paused = await openSocket(sql, gail);
     await using other = await openSocket(sql, bob);
     busy.send(SLEEP);
-    await untilRunning(database, busy);
+    await untilAsleep(database, busy);
     await open.ask({ query: 'begin' });
     paused.ws.pause();
     paused.send(LARGE);
@@ -284,7 +288,7 @@ describe('a revoked credential', () => {
   });
 
   test('or one whose time is over ends them too', async ({ sql, alice, database }) => {
-    const socket = await openSocket(sql, alice, { principal: { expiresAt: Math.ceil(Date.now() / 1_000) + 1 } });
+    const socket = await openSocket(sql, alice, { principal: { expiresAt: Math.ceil(Date.now() / 1_000) + 3 } });
     socket.send(SLEEP);
     expect(await socket.closed).toEqual({ code: 4401, reason: 'the credential has expired' });
     await untilGone(database, socket);
@@ -300,16 +304,16 @@ describe('a revoked credential', () => {
 
 describe('a stop', () => {
   test('lets the request that runs end, and begins no other', async ({ startSql, alice, database }) => {
-    const sql = await startSql();
+    const sql = await startSql({ drainMs: 30_000 });
     await database.query('create table if not exists stop_t (a int); grant all on stop_t to public');
     const idle = await openSocket(sql, alice);
     const open = await openSocket(sql, alice);
     const busy = await openSocket(sql, alice);
     await open.ask({ query: 'begin; insert into stop_t values (1)' });
     await busy.ask({ query: 'begin; insert into stop_t values (2)' });
-    busy.send({ query: 'select pg_sleep(0.3); commit' });
+    busy.send({ query: 'select pg_sleep(1); commit' });
     busy.send({ query: 'insert into stop_t values (3)' });
-    await untilRunning(database, busy);
+    await untilAsleep(database, busy);
     const stopped = sql.lifetimes[Symbol.asyncDispose]();
     expect(shortly(await busy.untilReady()).slice(-2)).toEqual(['Complete COMMIT', 'Ready I']);
     for (const socket of [idle, open, busy]) expect(await socket.closed).toMatchObject({ code: 1001 });
@@ -324,7 +328,7 @@ describe('a stop', () => {
     const sql = await startSql();
     const socket = await openSocket(sql, alice);
     socket.send(SLEEP);
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     await sql.lifetimes[Symbol.asyncDispose]();
     expect(await socket.closed).toMatchObject({ code: 1001 });
     await untilGone(database, socket);
@@ -332,8 +336,8 @@ describe('a stop', () => {
 
   test('of whoever forwards a socket is asked for by a ping', async ({ sql, alice, database }) => {
     const socket = await openSocket(sql, alice);
-    socket.send({ query: 'select pg_sleep(0.3), 1 as a' });
-    await untilRunning(database, socket);
+    socket.send({ query: 'select pg_sleep(1), 1 as a' });
+    await untilAsleep(database, socket);
     socket.ws.ping('postern-drain');
     socket.send({ query: 'select 2' });
     expect(shortly(await socket.untilReady())).toContain('Row ["","1"]');
@@ -353,7 +357,7 @@ describe('a backend that is ended', () => {
     const socket = await openSocket(sql, alice);
     socket.send(SLEEP);
     socket.send({ query: 'select 1' });
-    await untilRunning(database, socket);
+    await untilAsleep(database, socket);
     await database.query('select pg_terminate_backend($1)', [socket.processId]);
     expect(shortly([await socket.next(), await socket.next()])).toEqual(['Starting tf', 'Error 57P01']);
     expect(await socket.closed).toMatchObject({ code: 1011 });
@@ -361,7 +365,7 @@ describe('a backend that is ended', () => {
   });
 
   test('gives its place back, however late its client asks', async ({ startSql, person, database }) => {
-    const sql = await startSql({ held: { perRole: 1 }, pool: { waitMs: 200 } });
+    const sql = await startSql({ held: { perRole: 1 }, pool: { waitMs: 20_000 } });
     const hugo = await person('hugo');
     await using first = await openSocket(sql, hugo, { options: { idle_in_transaction_session_timeout: '50' } });
     await first.ask({ query: 'begin' });
