@@ -10,6 +10,7 @@ import { outcomes, sqlTest as test } from './sql-test.ts';
 
 const NDJSON = 'application/x-ndjson';
 const CSV = 'text/csv';
+const EVENTS = 'text/event-stream';
 
 interface Got {
   readonly status: number;
@@ -163,7 +164,17 @@ test('other forms than these are JSON, as ever', async ({ sql, person }) => {
   const alice = await person('forms');
   const body = { query: 'select 1' };
   const plain = await sql.send(alice, body);
-  for (const accept of ['*/*', 'application/json', 'text/html', 'image/*', `${NDJSON};q=0`, `application/json, ${CSV};q=0.9`]) {
+  for (const accept of [
+    '*/*',
+    'application/json',
+    'text/html',
+    'image/*',
+    `${NDJSON};q=0`,
+    `application/json, ${CSV};q=0.9`,
+    `application/json, ${EVENTS}`,
+    `${EVENTS};q=0`,
+    `${EVENTS}, */*;q=0.1`,
+  ]) {
     const { type, text } = await get(sql, alice, accept, body);
     expect([accept, type, text]).toEqual([accept, 'application/json', plain.text]);
   }
@@ -318,4 +329,40 @@ test('a revoked credential ends its stream', async ({ sql, person, auth, databas
     error: expect.objectContaining({ code: '57014' }) as unknown,
   });
   expect(await running(database, alice)).toBe(0);
+});
+
+test('SUBSCRIBE is shown as events to whoever takes them at all, and nothing else is', async ({ sql, alice }) => {
+  const subscribe = { query: 'subscribe (values (1))' };
+  for (const accept of [EVENTS, `application/json, ${EVENTS};q=0.1`]) {
+    const { status, type, text } = await get(sql, alice, accept, subscribe);
+    expect([status, type]).toEqual([200, 'text/event-stream; charset=utf-8']);
+    expect(text).toContain('event: complete');
+  }
+  expect(await get(sql, alice, `${EVENTS}, ${CSV}`, { query: 'select 1 as a' })).toMatchObject({
+    status: 200,
+    text: 'a\r\n1\r\n',
+  });
+  expect((await get(sql, alice, EVENTS, { query: 'select 1' })).status).toBe(422);
+  expect((await get(sql, alice, `application/json, ${EVENTS}`, { nothing: 1 })).status).toBe(422);
+});
+
+test('HEAD is answered as GET is, without a body, and begins nothing', async ({ sql, alice }) => {
+  const head = async (path: string, method = 'HEAD') =>
+    fetch(`${sql.origin}${path}`, { method, headers: await sql.headers(alice) });
+  for (const path of ['/api/openapi.json', '/api/catalog/check', '/api/sql/statements', '/metrics/mz_usage']) {
+    const told = await head(path);
+    expect([path, told.status, told.headers.get('content-type'), await told.text()]).toEqual([
+      path,
+      200,
+      (await head(path, 'GET')).headers.get('content-type'),
+      '',
+    ]);
+  }
+  for (const path of ['/api/sql/subscribe?query=values(1)', '/api/sql/listen?channel=a']) {
+    const told = await head(path);
+    expect([path, told.status, told.headers.get('content-type')]).toEqual([path, 200, 'text/event-stream; charset=utf-8']);
+  }
+  expect((await head('/api/sql/statements/none')).status).toBe(404);
+  const refused = await head('/api/sql/statements', 'DELETE');
+  expect([refused.status, refused.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST']);
 });

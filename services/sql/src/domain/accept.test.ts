@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { answerForm } from './accept.ts';
+import { answerForm, eventsWish } from './accept.ts';
 
 test.for([
   [undefined, 'json'],
@@ -26,4 +26,17 @@ test.for([
   [',;q=,,', 'json'],
 ] as const)('%s is answered with %s', ([accept, form]) => {
   expect(answerForm(accept)).toBe(form);
+});
+
+test.for([
+  [undefined, 'no'],
+  ['*/*', 'no'],
+  ['text/*', 'no'],
+  ['text/event-stream;q=0', 'no'],
+  ['text/event-stream', 'only'],
+  ['Text/Event-Stream; charset=utf-8;q=0.1, application/json;q=0', 'only'],
+  ['application/json, text/event-stream', 'among others'],
+  ['text/event-stream, */*;q=0.1', 'among others'],
+] as const)('events are liked by %s: %s', ([accept, wish]) => {
+  expect(eventsWish(accept)).toBe(wish);
 });

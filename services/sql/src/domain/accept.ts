@@ -22,7 +22,21 @@ interface Range {
  */
 export function answerForm(accept: string | undefined): AnswerForm {
   if (accept === undefined || accept === '') return 'json';
+  return bestOf(accept.split(',').map(readRange)) ?? 'json';
+}
+
+/** Only what is named counts: `text/*` is no wish for a stream without an end. */
+export type EventsWish = 'no' | 'only' | 'among others';
+
+/** Whether server-sent events are liked; of several forms, what is asked decides, as only SUBSCRIBE can be shown so. */
+export function eventsWish(accept: string | undefined): EventsWish {
+  if (accept === undefined || !/event-stream/i.test(accept)) return 'no';
   const ranges = accept.split(',').map(readRange);
+  if (!ranges.some(({ type, quality }) => type === 'text/event-stream' && quality > 0)) return 'no';
+  return bestOf(ranges) === undefined ? 'only' : 'among others';
+}
+
+function bestOf(ranges: readonly Range[]): AnswerForm | undefined {
   let best: { readonly form: AnswerForm; readonly quality: number; readonly rank: number } | undefined;
   for (const [form, type] of OFFERS) {
     const found = mostSpecific(ranges, type);
@@ -31,7 +45,7 @@ export function answerForm(accept: string | undefined): AnswerForm {
       best === undefined || found.quality > best.quality || (found.quality === best.quality && found.rank > best.rank);
     if (isBetter) best = { form, ...found };
   }
-  return best?.form ?? 'json';
+  return best?.form;
 }
 
 /** 2: named as it is. 1: `text/*`. 0: any. */

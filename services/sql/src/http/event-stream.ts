@@ -1,11 +1,8 @@
 /** Server-sent events on one response. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 
 const HEARTBEAT_MS = 15_000;
 const HEARTBEAT = ': still here\n\n';
-
-export const wantsEvents = ({ headers }: IncomingMessage): boolean =>
-  (headers.accept ?? '').split(',').some((range) => range.split(';', 1)[0]?.trim().toLowerCase() === 'text/event-stream');
 
 export class EventStream {
   readonly response: ServerResponse;

@@ -23,6 +23,8 @@ export interface Visit {
   readonly requestId: string | undefined;
   /** What stands in the places of the template's `{…}`, percent-decoded. */
   readonly params: readonly string[];
+  /** The body, if it was looked at to find out who answers. */
+  readonly body?: Buffer;
 }
 
 /** An upgrade that was admitted; the handshake is the route's to make. */
@@ -40,6 +42,8 @@ export interface Route {
   readonly path: string;
   /** What is thrown is presented, or ends the connection if the answer has begun. */
   readonly serve: (visit: Visit) => Promise<void>;
+  /** Its answer has no end: HEAD is not what begins it. */
+  readonly isEndless?: boolean;
 }
 
 export interface SocketRoute {
@@ -100,6 +104,8 @@ export function createListener({ routes, socketRoutes, verify, log, metrics }: S
       if (found.kind === 'otherMethod')
         return sendText(response.setHeader('allow', found.allow.join(', ')), 405, 'method not allowed');
       caller = await admit(verify, request);
+      if (request.method === 'HEAD' && found.route.isEndless === true)
+        return void response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' }).end();
       await found.route.serve({ caller, request, response, requestId, params: found.params });
     } catch (error) {
       fail(error, request, response, requestId);
@@ -173,12 +179,14 @@ function createFinder(routes: readonly Route[]): (request: IncomingMessage) => F
     const found = fit(pathOf(url));
     if (found === undefined) return { kind: 'none' };
     const { path, those, params } = found;
-    const route = those.find((candidate) => candidate.method === method);
-    return route === undefined
-      ? { kind: 'otherMethod', path, allow: those.map((candidate) => candidate.method).toSorted() }
-      : { kind: 'route', path, route, params };
+    // Node leaves the body of an answer to HEAD out.
+    const route = those.find((candidate) => candidate.method === (method === 'HEAD' ? 'GET' : method));
+    return route === undefined ? { kind: 'otherMethod', path, allow: allowed(those) } : { kind: 'route', path, route, params };
   };
 }
+
+const allowed = (routes: readonly Route[]): readonly string[] =>
+  routes.flatMap(({ method }) => (method === 'GET' ? [method, 'HEAD'] : [method])).toSorted();
 
 function fitSegments(template: readonly string[], segments: readonly string[]): string[] | undefined {
   if (template.length !== segments.length || !template.some((part) => part.startsWith('{'))) return undefined;

@@ -15,6 +15,7 @@ const tooSlow: SqlError = { message: 'the feed was ended because its reader take
 export const listenRoute = (feeds: ChannelFeeds): Route => ({
   method: 'GET',
   path: '/api/sql/listen',
+  isEndless: true,
   serve: async ({ caller, request, response }) => {
     const channels = new URL(request.url ?? '', 'http://sql').searchParams.getAll('channel');
     const fault = channelsFault(channels);

@@ -39,9 +39,9 @@ interface Streamed {
   readonly limitMs: number;
 }
 
-async function streamSql(runner: QueryRunner, { caller, request, response }: Visit, { form, limitMs }: Streamed): Promise<void> {
-  checkContentType(request);
-  const body = await takeBody(request);
+async function streamSql(runner: QueryRunner, visit: Visit, { form, limitMs }: Streamed): Promise<void> {
+  const { caller, request, response } = visit;
+  const body = await bodyOf(visit);
   const settings = readOptions(request.url ?? '');
   const isCsv = form === 'csv';
   const flow = new Flow(createResponseOutlet({ response, contentType: CONTENT_TYPES[form] }), new Utf8Check());
@@ -61,9 +61,15 @@ const CONTENT_TYPES = {
   csv: 'text/csv; charset=utf-8; header=present',
 } as const;
 
-async function postSql(runner: QueryRunner, { caller, request, response }: Visit): Promise<void> {
+async function bodyOf({ request, body }: Visit): Promise<Buffer> {
+  if (body !== undefined) return body;
   checkContentType(request);
-  const body = await takeBody(request);
+  return takeBody(request);
+}
+
+async function postSql(runner: QueryRunner, visit: Visit): Promise<void> {
+  const { caller, request, response } = visit;
+  const body = await bodyOf(visit);
   const settings = readOptions(request.url ?? '');
   const run = runner.run({ caller, request: readBody(body), settings });
   const leave = (): void => run.abandon();

@@ -2,11 +2,13 @@
 import { Failure } from '@postern/contracts/failure';
 import type { ServerResponse } from 'node:http';
 
+import { eventsWish } from '../../domain/accept.ts';
 import type { SqlError } from '../../domain/entries.ts';
+import type { SqlRequest } from '../../domain/ports.ts';
 import type { Recognised, SubscribeStatement, Subscriptions, SubscriptionSink } from '../../domain/subscribe.ts';
 import { notAlone, recognise } from '../../domain/subscribe.ts';
 import { checkContentType, takeBody } from '../middleware/body.ts';
-import { EventStream, wantsEvents } from '../event-stream.ts';
+import { EventStream } from '../event-stream.ts';
 import { readBody, readOptions } from '../schemas.ts';
 import type { Route, Visit } from '../server.ts';
 
@@ -15,6 +17,7 @@ type AnySubscriptions = Pick<Subscriptions<never>, 'subscribe'>;
 export const subscribeRoute = (subscriptions: AnySubscriptions): Route => ({
   method: 'GET',
   path: '/api/sql/subscribe',
+  isEndless: true,
   serve: async (visit) => {
     const query = new URL(visit.request.url ?? '', 'http://sql').searchParams.get('query') ?? '';
     if (query.trim() === '') throw new Failure('SQL_BODY_SHAPE', { detail: 'the parameter "query" is missing' });
@@ -23,22 +26,25 @@ export const subscribeRoute = (subscriptions: AnySubscriptions): Route => ({
   },
 });
 
-/** `POST /api/sql` where server-sent events are asked for. */
+/** `POST /api/sql` where server-sent events are asked for: alone, or among others for what only they can show. */
 export const withEvents = (route: Route, subscriptions: AnySubscriptions): Route => ({
   ...route,
-  serve: (visit) => (wantsEvents(visit.request) ? postSubscribe(subscriptions, visit) : route.serve(visit)),
+  serve: async (visit) => {
+    const wish = eventsWish(visit.request.headers.accept);
+    if (wish === 'no') return route.serve(visit);
+    checkContentType(visit.request);
+    const body = await takeBody(visit.request);
+    const found = recogniseOne(readBody(body));
+    if (found === undefined && wish === 'among others') return route.serve({ ...visit, body });
+    if (found !== undefined) return stream(subscriptions, visit, found);
+    throw new Failure('SQL_BODY_SHAPE', { detail: 'server-sent events are for exactly one SUBSCRIBE statement' });
+  },
 });
 
-async function postSubscribe(subscriptions: AnySubscriptions, visit: Visit): Promise<void> {
-  checkContentType(visit.request);
-  const body = readBody(await takeBody(visit.request));
-  const texts = body.kind === 'simple' ? [body.query] : body.queries.map(({ query }) => query);
+function recogniseOne(request: SqlRequest): Recognised | undefined {
+  const texts = request.kind === 'simple' ? [request.query] : request.queries.map(({ query }) => query);
   const [text = '', ...others] = texts;
-  const found = others.length === 0 ? recognise(text) : undefined;
-  if (found === undefined) {
-    throw new Failure('SQL_BODY_SHAPE', { detail: 'server-sent events are for exactly one SUBSCRIBE statement' });
-  }
-  await stream(subscriptions, visit, found);
+  return others.length === 0 ? recognise(text) : undefined;
 }
 
 async function stream(subscriptions: AnySubscriptions, visit: Visit, found: Recognised | undefined): Promise<void> {
