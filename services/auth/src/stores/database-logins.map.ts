@@ -1,5 +1,5 @@
 /** Database logins that somebody else keeps, for a cluster where none may be made: a file says whose is which. */
-import { readFile } from 'node:fs/promises';
+import { readDocument, readText } from '@postern/service-kit/json-file';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 
@@ -23,15 +23,11 @@ export type RoleMapOutcome =
   | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] };
 
 export async function readRoleMap(path: string): Promise<RoleMapOutcome> {
-  const text = await readText(path);
-  if (text === undefined) return { kind: 'mistakes', mistakes: ['it cannot be read'] };
-  const parsed = RoleMap.safeParse(parseJson(text));
-  if (!parsed.success) {
-    return { kind: 'mistakes', mistakes: parsed.error.issues.map((issue) => `/${issue.path.join('/')}: ${issue.message}`) };
-  }
+  const read = readDocument(await readText(path), RoleMap);
+  if (read.kind === 'mistakes') return read;
   const logins = new Map<string, { dbRole: string; password: string }>();
   const mistakes: string[] = [];
-  for (const [name, { role, password, passwordFile }] of Object.entries(parsed.data)) {
+  for (const [name, { role, password, passwordFile }] of Object.entries(read.document)) {
     const secret = password ?? (await readText(resolve(dirname(path), passwordFile ?? '')))?.trim();
     if (secret === undefined || secret === '') mistakes.push(`/${name}/passwordFile: it cannot be read`);
     else logins.set(name, { dbRole: role, password: secret });
@@ -47,13 +43,3 @@ export const createMappedLogins = (logins: MappedLogins): DatabaseLogins => ({
   remove: async () => 'absent',
   list: async () => new Map(),
 });
-
-const readText = (path: string): Promise<string | undefined> => readFile(path, 'utf8').catch(() => undefined);
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}

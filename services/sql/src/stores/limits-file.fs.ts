@@ -1,7 +1,7 @@
 /** The file of limits that the cost guard holds people to: read at the start, and again whenever it has changed. */
 import { GroupRole } from '@postern/contracts/common';
+import { readDocument, readText } from '@postern/service-kit/json-file';
 import { ConfigMistake } from '@postern/service-kit/run';
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 
 import type { LimitTable, LiveGuard } from '../domain/guard.ts';
@@ -30,13 +30,10 @@ export type LimitsRead =
   | { readonly kind: 'table'; readonly table: LimitTable }
   | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] };
 
-export function parseLimits(text: string): LimitsRead {
-  const value = parseJson(text);
-  if (value === undefined) return { kind: 'mistakes', mistakes: ['it is not JSON'] };
-  const parsed = FileShape.safeParse(value);
-  if (!parsed.success)
-    return { kind: 'mistakes', mistakes: parsed.error.issues.map(({ path, message }) => `/${path.join('/')}: ${message}`) };
-  const { roles, groups, keys } = parsed.data;
+export function parseLimits(text: string | undefined): LimitsRead {
+  const read = readDocument(text, FileShape);
+  if (read.kind === 'mistakes') return read;
+  const { roles, groups, keys } = read.document;
   const table = [roles, groups, keys].map((limits) => new Map(Object.entries(limits)));
   const [byRole = new Map(), byGroup = new Map(), byKey = new Map()] = table;
   return { kind: 'table', table: { roles: byRole, groups: byGroup, keys: byKey } };
@@ -63,7 +60,7 @@ export interface FileGuard extends LiveGuard, Disposable {}
 export async function openGuard({ path, changed, mistaken, lookMs = LOOK_MS }: GuardOptions): Promise<FileGuard> {
   if (path === undefined) return { ...createGuard(), [Symbol.dispose]() {} };
   let last = await readText(path);
-  const first = parseText(last);
+  const first = parseLimits(last);
   if (first.kind === 'mistakes') throw new ConfigMistake(`SQL_LIMITS_FILE: ${first.mistakes.join('; ')}`);
   const guard = createGuard(first.table);
   let isLooking = false;
@@ -74,7 +71,7 @@ export async function openGuard({ path, changed, mistaken, lookMs = LOOK_MS }: G
     isLooking = false;
     if (text === last) return;
     last = text;
-    const read = parseText(text);
+    const read = parseLimits(text);
     if (read.kind === 'mistakes') return mistaken(read.mistakes);
     guard.replace(read.table);
     changed();
@@ -82,17 +79,4 @@ export async function openGuard({ path, changed, mistaken, lookMs = LOOK_MS }: G
   const timer = setInterval(() => void look(), lookMs);
   timer.unref();
   return { ...guard, [Symbol.dispose]: () => clearInterval(timer) };
-}
-
-const parseText = (text: string | undefined): LimitsRead =>
-  text === undefined ? { kind: 'mistakes', mistakes: ['it cannot be read'] } : parseLimits(text);
-
-const readText = (path: string): Promise<string | undefined> => readFile(path, 'utf8').catch(() => undefined);
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

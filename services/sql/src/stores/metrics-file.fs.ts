@@ -1,5 +1,6 @@
 /** The file of metrics that an operator has written: what it may say, and everything that is mistaken in it. */
 import type { Issue } from '@postern/contracts/failure';
+import { issuesOf } from '@postern/rpc/wire';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
@@ -58,9 +59,5 @@ export function parseMetricPages(document: unknown): ReadPages {
     const given = Object.fromEntries(Object.entries(parsed.data).filter(([, families]) => families !== undefined));
     return { kind: 'pages', pages: { ...shippedMetrics, ...given } };
   }
-  const mistakes = parsed.error.issues.map(({ path, message }) => ({
-    pointer: path.map((part) => `/${String(part)}`).join(''),
-    message,
-  }));
-  return { kind: 'mistakes', mistakes };
+  return { kind: 'mistakes', mistakes: issuesOf(parsed.error) };
 }
