@@ -33,6 +33,15 @@ function begin(known: Catalog): { readonly stream: Stream; readonly script: Answ
   return { script, stream: new Stream({ script, resultBytes: limits.resultBytes, describeRows: createDescribeRows(known) }) };
 }
 
+const connect = (database: PersonDatabase, person: Person): Promise<Connection> =>
+  openConnection({
+    databaseUrl: database.ownUrl,
+    role: person.name,
+    password: person.password,
+    statementTimeoutMs: 10_000,
+    runaway: () => {},
+  });
+
 /** The copy protocol has no end that this API could wait for: without this, the request would hang. */
 test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy task_t from stdin; select 2'])(
   '%s ends its session',
@@ -40,13 +49,7 @@ test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy
     await database.query('drop table if exists task_t; create table task_t (a text)');
     await database.query(`grant all on task_t to ${alice.name}`);
     for (const bytes of [simpleQuery(`insert into task_t values ('lost'); ${statement}`), extendedQuery(statement, [])]) {
-      const connection = await openConnection({
-        databaseUrl: database.ownUrl,
-        role: alice.name,
-        password: alice.password,
-        statementTimeoutMs: 10_000,
-        runaway: () => {},
-      });
+      const connection = await connect(database, alice);
       const { stream, script } = begin(catalog);
       stream.begin(connection);
       await (bytes[0] === 0x51 ? stream.simple(bytes, new Map(), true) : stream.extended(bytes, true));
@@ -61,13 +64,7 @@ test.for(['copy (select 1) to stdout', 'copy task_t from stdin', 'select 1; copy
 
 test('a result whose types cannot be looked up is an error, never another kind of value', async ({ database, alice }) => {
   const silent: Catalog = { ...catalog, shapes: () => Promise.reject(new Error('away')) };
-  const connection = await openConnection({
-    databaseUrl: database.ownUrl,
-    role: alice.name,
-    password: alice.password,
-    statementTimeoutMs: 10_000,
-    runaway: () => {},
-  });
+  const connection = await connect(database, alice);
   const { stream, script } = begin(silent);
   stream.begin(connection);
   await stream.simple(simpleQuery('create type task_ct as (a int); select row(1)::task_ct'), new Map(), true);
@@ -81,13 +78,7 @@ describe('a query that is asked for its columns first', () => {
   const canceled = { message: 'enough', code: '57014' };
 
   test('is not run if it is to stop before they have come, and its session is clean', async ({ database, alice }) => {
-    const connection = await openConnection({
-      databaseUrl: database.ownUrl,
-      role: alice.name,
-      password: alice.password,
-      statementTimeoutMs: 10_000,
-      runaway: () => {},
-    });
+    const connection = await connect(database, alice);
     const { stream, script } = begin(catalog);
     stream.begin(connection);
     const ended = stream.described("select pg_advisory_lock(4242), set_config('a.b', 'c', false)", [], true);
@@ -102,13 +93,7 @@ describe('a query that is asked for its columns first', () => {
   test('can be stopped while it waits to be understood', async ({ database, alice }) => {
     await database.query('create table task_locked (a regclass)');
     await database.query(`grant select on task_locked to ${alice.name}`);
-    const connection = await openConnection({
-      databaseUrl: database.ownUrl,
-      role: alice.name,
-      password: alice.password,
-      statementTimeoutMs: 10_000,
-      runaway: () => {},
-    });
+    const connection = await connect(database, alice);
     const locker = new pg.Client({ connectionString: database.url });
     await locker.connect();
     await locker.query('begin; lock table task_locked');
@@ -164,15 +149,6 @@ describe('a script that is behind', () => {
   }
 
   const stopped = { message: 'enough', code: '57014' };
-
-  const connect = (database: PersonDatabase, person: Person): Promise<Connection> =>
-    openConnection({
-      databaseUrl: database.ownUrl,
-      role: person.name,
-      password: person.password,
-      statementTimeoutMs: 10_000,
-      runaway: () => {},
-    });
 
   test('is told nothing more until it has caught up', async ({ database, alice }) => {
     const connection = await connect(database, alice);
