@@ -62,7 +62,7 @@ async function requestOnce(origin: string, path: string, options: RequestOptions
     ...(client !== undefined && url.hostname.startsWith('127.') && { localAddress: client }),
   });
   sent.once('response', resolve);
-  sent.once('error', reject);
+  sent.on('error', reject);
   sent.end(body);
   const response = await promise;
   let text = '';

@@ -6,6 +6,8 @@ import type { Mesh } from './mesh.ts';
 /** Runs SQL as a superuser and answers its rows, or those of the last of several statements. */
 export async function query<Row extends object>(mesh: Mesh, text: string, values?: readonly unknown[]): Promise<readonly Row[]> {
   const client = new pg.Client({ connectionString: mesh.databaseUrl, application_name: 'e2e' });
+  // A connection that is lost is told to whoever waits for an answer.
+  client.on('error', () => {});
   await client.connect();
   try {
     const answer = await (values === undefined ? client.query(text) : client.query(text, [...values]));

@@ -6,7 +6,7 @@ import type { Credential } from './client.ts';
 
 const CONNECTIONS = 8;
 /** A connection that was idle for longer is not used again: the other side may be about to close it, as a balancer knows. */
-const IDLE_MS = 400;
+const IDLE_MS = 200;
 /** Traffic before and after, so that there is some on both sides of what happens. */
 const AROUND_MS = 500;
 
@@ -76,11 +76,11 @@ async function ask(agent: Agent, origin: string, { headers, query }: Load): Prom
     (response) => {
       let text = '';
       response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-      response.once('error', fail);
+      response.on('error', fail);
       response.once('end', () => resolve({ origin, status: response.statusCode ?? 0, text, error: undefined }));
     },
   );
-  sent.once('error', fail);
+  sent.on('error', fail);
   sent.once('timeout', () => sent.destroy(new Error('no answer in 30 s')));
   sent.end(JSON.stringify({ query }));
   return promise;

@@ -171,6 +171,11 @@ export async function openWire(origin: string, user: string, secret: string, que
   return { ...rest, raw, ended, messages, send };
 }
 
+/** Once it is in and the server waits for its next query. */
+export async function untilQuiet({ messages }: WireSocket): Promise<void> {
+  await eventually(() => messages.at(-1)?.type === 'Z', PATIENCE);
+}
+
 /** A socket to `/v2` that asks for what runs under this key to be canceled, as every driver of PostgreSQL does. */
 export async function cancelByWire(origin: string, key: Buffer): Promise<void> {
   await using socket = start(origin, '/v2', {});

@@ -103,6 +103,7 @@ verifies('faults:back', 'a wait for readiness ends when the missing part is back
   try {
     await eventually(async () => expect(await probe(origin, '/api/readyz')).toBe(503), { timeoutMs: 30_000, intervalMs: 100 });
     waiting = probe(origin, '/api/readyz?wait=true');
+    waiting.catch(() => {});
   } finally {
     await away[Symbol.asyncDispose]();
   }

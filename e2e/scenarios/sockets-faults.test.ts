@@ -5,8 +5,8 @@ import type { Person } from '../harness/client.ts';
 import { makePerson, valueOf } from '../harness/client.ts';
 import { query } from '../harness/database.ts';
 import type { Mesh, Replica, ServiceName } from '../harness/mesh.ts';
-import type { Ended, Socket, SqlSocket } from '../harness/sockets.ts';
-import { openSql, openWire } from '../harness/sockets.ts';
+import type { Ended, Socket, SqlSocket, WireSocket } from '../harness/sockets.ts';
+import { openSql, openWire, untilQuiet } from '../harness/sockets.ts';
 import { verifies } from '../verifies.ts';
 
 const BACK = { timeoutMs: 55_000, intervalMs: 100 };
@@ -55,18 +55,18 @@ async function writeWhile(mesh: Mesh, person: Person, happening: (closes: readon
     for (let turn = writer; going; turn += 1) {
       const socket = await connect(turn);
       again += 1;
-      const over = socket.ended.then((ended) => (closes.push(ended), undefined));
+      let isLeaving = false;
+      const over = socket.ended.then((ended): undefined => {
+        if (!isLeaving) closes.push(ended);
+      });
       while (going) {
         const number = (next += 1);
         const answer = await Promise.race([socket.ask({ query: `insert into written values (${number})` }), over]);
         if (answer === undefined) break;
         if (answer.some(({ type }) => type === 'CommandComplete')) told.push(number);
       }
-      if (!going) {
-        const before = closes.length;
-        await socket[Symbol.asyncDispose]();
-        closes.splice(before, 1);
-      }
+      isLeaving = true;
+      await socket[Symbol.asyncDispose]();
     }
   };
   const writing = Array.from({ length: WRITERS }, (_, writer) => write(writer));
@@ -78,6 +78,13 @@ async function writeWhile(mesh: Mesh, person: Person, happening: (closes: readon
     await Promise.all(writing);
   }
   return { told, closes, again };
+}
+
+/** One that is in, and has nothing to do. */
+async function openQuiet(origin: string, person: Person): Promise<WireSocket> {
+  const wire = await openWire(origin, person.name, person.password);
+  await untilQuiet(wire);
+  return wire;
 }
 
 const stops: Readonly<Record<string, (mesh: Mesh) => (replica: Replica) => Promise<void>>> = {
@@ -95,7 +102,7 @@ for (const [what, stop] of Object.entries(stops)) {
       const ends: Ended[] = [];
       const wires: Socket[] = [];
       for (const origin of mesh.edges) {
-        for (let index = 0; index < 2; index += 1) wires.push(await openWire(origin, person.name, person.password));
+        for (let index = 0; index < 2; index += 1) wires.push(await openQuiet(origin, person));
       }
       for (const wire of wires) void wire.ended.then((ended) => ends.push(ended));
       const { told, closes, again } = await writeWhile(mesh, person, async (hit) => {
@@ -128,7 +135,7 @@ verifies(
     const sockets: Socket[] = [];
     const busy: SqlSocket[] = [];
     for (const origin of mesh.edges) {
-      sockets.push(await openSql(origin, first), await openWire(origin, person.name, person.password));
+      sockets.push(await openSql(origin, first), await openQuiet(origin, person));
       busy.push(await openSql(origin, first));
     }
     for (const socket of busy) {

@@ -6,11 +6,12 @@ import { bearer, login, makeKey, makePerson, request } from '../harness/client.t
 import { running } from '../harness/database.ts';
 import type { Mesh } from '../harness/mesh.ts';
 import type { Socket, SqlSocket } from '../harness/sockets.ts';
-import { openSocket, openSql, openWire, rowsIn, typesIn, upgradeStatus } from '../harness/sockets.ts';
+import { openSocket, openSql, openWire, rowsIn, typesIn, untilQuiet, upgradeStatus } from '../harness/sockets.ts';
 import { verifies } from '../verifies.ts';
 
 const PATHS = ['/api/v1/sql', '/api/experimental/sql'];
 const WHO = { query: 'select current_user' };
+const PATIENCE = { timeoutMs: 20_000 };
 /** What a stop of an open socket may take. */
 const IN_TIME = { timeoutMs: 2_000 };
 
@@ -156,11 +157,13 @@ async function socketsOf(mesh: Mesh, person: Person, secret: string): Promise<So
   for (const origin of mesh.edges) {
     all.push(await openSql(origin, { user: person.name, password: secret }));
     const wire = await openWire(origin, person.name, secret);
-    await eventually(() => expect(wire.messages.at(-1)?.type).toBe('Z'));
+    await untilQuiet(wire);
     all.push(wire, await openWire(origin, person.name, secret, 'select pg_sleep(300)'));
   }
   const busy = await openSql(mesh.edges[0], { user: person.name, password: secret });
   busy.send({ query: 'select pg_sleep(300)' });
+  // All are in and at work: one that still says who it is would be told of its end as a wrong password.
+  await eventually(async () => expect(await running(mesh, person.name)).toHaveLength(mesh.edges.length + 1), PATIENCE);
   return { all: [...all, busy], busy };
 }
 
