@@ -1,4 +1,4 @@
-import type { Principal } from '@postern/contracts/common';
+import { principalOf } from '@postern/testkit/principals';
 import { createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
 import { expect, test } from 'vitest';
 
@@ -16,16 +16,7 @@ const key = {
   publicKey: { kty: 'OKP', crv: 'Ed25519', x: jwk.x ?? '', kid: 'one', alg: 'EdDSA', use: 'sig' } as const,
 };
 const clock = { now: () => 1_800_000_000_500 };
-const principal: Principal = {
-  id: 'p',
-  kind: 'person',
-  name: 'Ünal',
-  dbRole: 'Ünal',
-  scopes: ['role:reader'],
-  method: 'password',
-  expiresAt: 0,
-  epoch: 0,
-};
+const principal = principalOf('Ünal');
 const read = (part: string | undefined): unknown => JSON.parse(Buffer.from(part ?? '', 'base64url').toString());
 
 test('an assertion names its key, its audience, its subject and its end, 30 s from now, and is signed', () => {

@@ -1,4 +1,5 @@
 import type { Principal } from '@postern/contracts/common';
+import { principalOf } from '@postern/testkit/principals';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
@@ -7,17 +8,7 @@ import type { Verdict } from './ports.ts';
 
 const call = { requestId: 'r1', remainingMs: 1_000 };
 
-const principal = (changes: Partial<Principal> = {}): Principal => ({
-  id: 'p1',
-  kind: 'person',
-  name: 'alice',
-  dbRole: 'alice',
-  scopes: ['role:writer'],
-  method: 'password',
-  expiresAt: 0,
-  epoch: 0,
-  ...changes,
-});
+const principal = (changes: Partial<Principal> = {}): Principal => principalOf('alice', { id: 'p1', ...changes });
 
 const verdict = (changes: Partial<Principal> = {}): Verdict => ({ kind: 'principal', principal: principal(changes) });
 

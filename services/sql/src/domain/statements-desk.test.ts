@@ -1,4 +1,4 @@
-import type { Principal } from '@postern/contracts/common';
+import { principalOf } from '@postern/testkit/principals';
 import { expect, test } from 'vitest';
 
 import type { KeepOptions, Keeping, Kept, KeptAnswer } from './keeping.ts';
@@ -63,17 +63,7 @@ function world() {
 }
 
 const asked = (principalId: string, tokenId?: string): RunOptions => {
-  const principal: Principal = {
-    id: principalId,
-    kind: 'person',
-    name: principalId,
-    dbRole: principalId,
-    scopes: [],
-    method: 'apiKey',
-    expiresAt: 0,
-    epoch: 0,
-    ...(tokenId !== undefined && { tokenId }),
-  };
+  const principal = principalOf(principalId, { id: principalId, method: 'apiKey', ...(tokenId !== undefined && { tokenId }) });
   return { caller: { principal, assertion: '' }, request: { kind: 'simple', query: 'select 1' }, settings: new Map() };
 };
 

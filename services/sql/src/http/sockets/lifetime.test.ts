@@ -1,4 +1,5 @@
 import type { Principal } from '@postern/contracts/common';
+import { principalOf } from '@postern/testkit/principals';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import type { Lifetimes, LiveSocket } from './lifetime.ts';
@@ -6,17 +7,6 @@ import { createLifetimes } from './lifetime.ts';
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_000_000 }));
 afterEach(() => void vi.useRealTimers());
-
-const alice: Principal = {
-  id: 'id-alice',
-  kind: 'person',
-  name: 'alice',
-  dbRole: 'alice',
-  scopes: [],
-  method: 'password',
-  expiresAt: 0,
-  epoch: 0,
-};
 
 interface Watched {
   readonly told: (readonly [number, string] | 'drain')[];
@@ -28,7 +18,7 @@ const start = (): Lifetimes => createLifetimes({ drainMs: 5_000, now: () => Date
 function watch(lifetimes: Lifetimes, principal: Partial<Principal> = {}): Watched {
   const told: Watched['told'] = [];
   const socket: LiveSocket = {
-    principal: { ...alice, ...principal },
+    principal: principalOf('alice', principal),
     end: (code, reason) => void told.push([code, reason]),
     drain: () => void told.push('drain'),
   };

@@ -1,6 +1,6 @@
 /** The tunnel between a WebSocket and a session that is none. */
-import type { Principal } from '@postern/contracts/common';
 import { eventually } from '@postern/testkit/eventually';
+import { principalOf } from '@postern/testkit/principals';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,17 +12,6 @@ import { createCancelKeys } from '../../domain/cancel-keys.ts';
 import { createGuard } from '../../domain/guard.ts';
 import type { WireListener, WireSession } from '../../domain/neon-tunnel.ts';
 import { Tunnel } from './tunnel.ts';
-
-const principal: Principal = {
-  id: 'p1',
-  kind: 'person',
-  name: 'alice',
-  dbRole: 'alice',
-  scopes: [],
-  method: 'password',
-  expiresAt: 0,
-  epoch: 0,
-};
 
 const startup = Buffer.from('\0\0\0\x14\0\x03\0\0user\0alice\0\0', 'latin1');
 const query = Buffer.from('Q\0\0\0\x0dselect 1\0', 'latin1');
@@ -54,7 +43,7 @@ test('while a cancel is under way, what comes is held: the signal is for what ca
     const sessions = { open: async () => ({ kind: 'open', session }) as const };
     const log = pino({ level: 'silent' });
     return new Tunnel(ws, {
-      caller: { principal, assertion: '' },
+      caller: { principal: principalOf('alice'), assertion: '' },
       log,
       sessions,
       cancelKeys,
