@@ -166,9 +166,9 @@ busTest(
     });
     const stub = serveStub(await bus('session'), sessionService, handlers);
     const client = createClient(await bus('edge'), sessionService);
-    await expect(client.authenticate(attempt, { remainingMs: 400 })).resolves.toMatchObject({ name: 'alice' });
+    await expect(client.authenticate(attempt, { remainingMs: 2_000 })).resolves.toMatchObject({ name: 'alice' });
     await expect(client.login(attempt, { remainingMs: 200 })).rejects.toMatchObject({ code: 'TIMEOUT' });
-    expect(calls).toEqual({ authenticate: 2, login: 1 });
+    await eventually(() => expect(calls).toEqual({ authenticate: 2, login: 1 }));
     never.reject(new Error('the test is over'));
     await stub[Symbol.asyncDispose]();
   },
@@ -213,9 +213,9 @@ busTest('deadlines nest: what a handler passes on is what its caller has left, l
   });
   await using _inner = serveStub(await bus('auth'), authService, innerHandlers);
   await using _outer = serveStub(await bus('session'), sessionService, outerHandlers);
-  await createClient(await bus('edge'), sessionService).authenticate(attempt, { remainingMs: 900 });
+  await createClient(await bus('edge'), sessionService).authenticate(attempt, { remainingMs: 4_000 });
   const [outer = 0, inner = 0] = seen;
-  expect(outer).toBeLessThanOrEqual(900);
+  expect(outer).toBeLessThanOrEqual(4_000);
   expect(inner).toBeLessThanOrEqual(outer - 50);
 });
 
@@ -265,11 +265,12 @@ busTest('calls under way beyond the limit are UNAVAILABLE', async ({ bus }) => {
   });
   await using _stub = serveStub(await bus('session'), sessionService, handlers, { maxInFlight: 2 });
   const client = createClient(await bus('edge'), sessionService);
-  const held = [client.login(attempt), client.login(attempt)];
+  const held = Promise.all([client.login(attempt), client.login(attempt)]);
+  held.catch(() => {});
   await eventually(() => arrived === 2);
   await expect(client.login(attempt)).rejects.toMatchObject({ code: 'UNAVAILABLE', retryAfterSeconds: 1 });
   gate.resolve();
-  await expect(Promise.all(held)).resolves.toHaveLength(2);
+  await expect(held).resolves.toHaveLength(2);
 });
 
 busTest('each call goes to one replica, and all replicas get some', async ({ bus }) => {
@@ -304,7 +305,9 @@ busTest('a drain answers every call that was taken, and takes none after', async
   });
   const stub = serveStub(await bus('session'), sessionService, handlers);
   const client = createClient(await bus('edge'), sessionService);
-  const calls = Array.from({ length: 40 }, () => client.login(attempt));
+  const calls = Promise.all(Array.from({ length: 40 }, () => client.login(attempt)));
+  // Looked at when all is over, and heard before.
+  calls.catch(() => {});
   await eventually(() => arrived === 40);
   const drained = stub[Symbol.asyncDispose]();
   await eventually(() =>
@@ -314,7 +317,7 @@ busTest('a drain answers every call that was taken, and takes none after', async
     ),
   );
   gate.resolve();
-  await expect(Promise.all(calls)).resolves.toHaveLength(40);
+  await expect(calls).resolves.toHaveLength(40);
   await drained;
 });
 

@@ -21,7 +21,8 @@ export interface TestNats {
 
 /**
  * Tests with a real bus in operator mode, with the permissions that the contracts give: `await bus('edge')` connects as
- * that service, once per call. All connections of a test are closed at its end, and no other worker hears them.
+ * that service, once per call. What the connections before it have subscribed to is known to the bus by then. All
+ * connections of a test are closed at its end, and no other worker hears them.
  */
 export const busTest = test
   .extend('nats', { scope: 'file' }, async (): Promise<TestNats> => {
@@ -33,6 +34,8 @@ export const busTest = test
     onCleanup(async () => void (await Promise.all(open.map((connection) => connection.close()))));
     return async (user: ServiceName | 'observer'): Promise<NatsConnection> => {
       const connection = await connectAs(nats, user);
+      // The server reads its connections side by side: a question on one may overtake a subscription on another.
+      await Promise.all(open.filter((other) => !other.isClosed()).map((other) => other.flush()));
       open.push(connection);
       return connection;
     };

@@ -52,7 +52,7 @@ worldTest(
   async ({ world }) => {
     const key = `pst_abcd1234_${randomBytes(32).toString('base64url')}`;
     await using first = run(world, { AUTH_FIRST_ADMIN_KEY: key });
-    await eventually(() => first.output().includes('"started"'), { timeoutMs: 20_000 });
+    await eventually(() => first.output().includes('"started"'), { timeoutMs: 35_000 });
     const principal = await world.edge.verifyApiKey({ key });
     expect(principal).toMatchObject({ name: world.name('admin'), scopes: ['role:admin'], method: 'apiKey', tokenId: 'abcd1234' });
     await world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
@@ -60,7 +60,7 @@ worldTest(
     expect(await first.exit).toBe(0);
 
     await using second = run(world, { AUTH_FIRST_ADMIN_PASSWORD: 'quite another password', LOG_LEVEL: 'trace' });
-    await eventually(() => second.output().includes('"started"'), { timeoutMs: 20_000 });
+    await eventually(() => second.output().includes('"started"'), { timeoutMs: 35_000 });
     await world.session.verifyPassword({ name: world.name('admin'), password: ADMIN_PASSWORD });
     const attempt = world.session.verifyPassword({ name: world.name('admin'), password: 'quite another password' });
     await expect(attempt).rejects.toMatchObject({ code: 'CREDENTIAL_INVALID' });
@@ -84,7 +84,7 @@ worldTest(
     // The new one with the old one beside it takes over.
     const fresh = randomBytes(32).toString('base64');
     await using third = run(world, { AUTH_SEALING_KEY: fresh, AUTH_SEALING_KEY_PREVIOUS: SEALING_KEY.toString('base64') });
-    await eventually(() => third.output().includes('"started"'), { timeoutMs: 20_000 });
+    await eventually(() => third.output().includes('"started"'), { timeoutMs: 35_000 });
     await world.edge.verifyApiKey({ key });
     await refusal(world, {});
   },
@@ -133,7 +133,7 @@ worldTest(
 worldTest('four that start at once on an empty database agree on one mesh', async ({ world }) => {
   const runs = Array.from({ length: 4 }, () => run(world));
   try {
-    await eventually(() => runs.every(({ output }) => output().includes('"started"')), { timeoutMs: 40_000 });
+    await eventually(() => runs.every(({ output }) => output().includes('"started"')), { timeoutMs: 80_000 });
   } finally {
     await Promise.all(runs.map((each) => each[Symbol.asyncDispose]()));
   }

@@ -120,7 +120,7 @@ test('readyz?wait=true waits until SQL can be served, and no longer than the edg
 });
 
 test('a stop says so, still serves for a while, and finishes what is under way', async ({ open }) => {
-  await using world = await open({ drainNoticeMs: 300 });
+  await using world = await open({ drainNoticeMs: 2_000 });
   const held = Promise.withResolvers<void>();
   world.sql.reply = (request, response) => {
     request.resume();
@@ -169,7 +169,7 @@ test('a stop waits for no connection on which nothing is under way', async ({ op
 
 /** imm-097: limits come before everything, and hold a slow client's connection only so long. */
 test('a client that is slow with its head or its body is told 408, and long answers are not cut', async ({ open }) => {
-  await using world = await open({ headMs: 200, requestMs: 400 });
+  await using world = await open({ headMs: 500, requestMs: 800 });
   const slowHead = await sendRaw(world.port('password'), 'POST /api/sql HTTP/1.1\r\nHost: edge\r\nX-Slow: ');
   expect([slowHead.answers[0]?.status, slowHead.closed]).toEqual([408, true]);
   const authorization = `Authorization: ${basic('alice', PASSWORD)['authorization'] ?? ''}`;
@@ -193,7 +193,7 @@ test('a client that is slow with its head or its body is told 408, and long answ
 
 test('a connection too many is shut at once, and the others go on', async ({ open }) => {
   await using world = await open({ connectionsMax: 2 });
-  const held = [1, 2].map(() => connect(world.port('password'), '127.0.0.1'));
+  const held = [1, 2].map(() => connect(world.port('password'), '127.0.0.1').on('error', () => {}));
   await Promise.all(held.map((socket) => once(socket, 'connect')));
   const refused = await sendRaw(world.port('password'), rawRequest('GET /api/livez HTTP/1.1')).catch(() => ({
     answers: [],

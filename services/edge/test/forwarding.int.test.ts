@@ -344,7 +344,7 @@ test('if no replica can be reached the answer is 503, with a time to come back',
 
 test('bodies of clients that are slow or gone hold nothing up', async ({ world }) => {
   const before = world.sql.arrived.length;
-  const socket = connect(world.port('password'), '127.0.0.1');
+  const socket = connect(world.port('password'), '127.0.0.1').on('error', () => {});
   socket.write(
     rawRequest('POST /api/sql HTTP/1.1', [`Authorization: ${ALICE['authorization']}`, 'Content-Length: 100'], 'only some'),
   );

@@ -103,7 +103,7 @@ test('it tells the ports it took, says 503 until the mesh is there, and drains o
     EDGE_PORTS_FILE: portsFile,
     EDGE_DRAIN_NOTICE_MS: '0',
   });
-  await eventually(() => existsSync(portsFile), { timeoutMs: 20_000 });
+  await eventually(() => existsSync(portsFile), { timeoutMs: 60_000 });
   const text = await readFile(portsFile, 'utf8');
   expect(text).toMatch(/^\{.*\}\n$/);
   const ports = JSON.parse(text) as Record<string, string>;
@@ -135,7 +135,7 @@ test('a stop with sockets open asks for their end, ends what is left, and is don
     EDGE_DRAIN_NOTICE_MS: '0',
     DRAIN_TIMEOUT_MS: '3000',
   });
-  await eventually(() => existsSync(portsFile), { timeoutMs: 20_000 });
+  await eventually(() => existsSync(portsFile), { timeoutMs: 60_000 });
   const { one = '' } = JSON.parse(await readFile(portsFile, 'utf8')) as Record<string, string>;
   const door = { origins: { one } };
   const opened = async () => {

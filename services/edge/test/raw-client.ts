@@ -13,7 +13,8 @@ export interface RawExchange {
   readonly closed: boolean;
 }
 
-const WAIT_MS = 5_000;
+/** Long enough for a busy machine. */
+const WAIT_MS = 30_000;
 
 /** Sends the bytes and reads until `answers` whole answers have come, or the connection ends. */
 export async function sendRaw(port: number, bytes: string | Buffer, answers = 1): Promise<RawExchange> {

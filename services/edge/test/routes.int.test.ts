@@ -229,12 +229,14 @@ test('a client that leaves with requests in the pipeline leaves none of them und
   const body = '{}';
   const { authorization } = basic('alice', PASSWORD);
   const bytes = rawRequest('POST /api/sql HTTP/1.1', [`Authorization: ${authorization}`, `Content-Length: ${body.length}`], body);
-  const socket = connect(world.port('password'), '127.0.0.1');
+  const socket = connect(world.port('password'), '127.0.0.1').on('error', () => {});
   socket.write(bytes.repeat(3));
   await eventually(() => expect(world.sql.arrived.length).toBe(3));
   socket.destroy();
   await eventually(() => expect(world.sql.arrived.map(({ aborted }) => aborted)).toEqual([true, true, true]));
-  expect(await world.metrics.metrics()).toContain('postern_http_requests_active{path="/api/sql",source="password"} 0');
+  await eventually(async () =>
+    expect(await world.metrics.metrics()).toContain('postern_http_requests_active{path="/api/sql",source="password"} 0'),
+  );
 });
 
 test('metrics count by template, listener and status, and the gauge falls when a client leaves', async ({ open }) => {

@@ -36,6 +36,8 @@ export async function talk(
   });
   ws.on('close', (code, reason) => closed.resolve({ code, reason: reason.toString() }));
   await once(ws, 'open');
+  // How it ended is told by `closed`.
+  ws.on('error', () => {});
   return {
     ws,
     heard,
@@ -59,10 +61,11 @@ export async function talk(
 /** The status of an upgrade that is refused. */
 export async function refusedWith(world: World, listener: string, path: string, options: ClientOptions = {}): Promise<number> {
   const ws = new WebSocket(`${(world.origins[listener] ?? '').replace('http', 'ws')}${path}`, options);
-  const { promise, resolve } = Promise.withResolvers<number>();
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
   ws.on('unexpected-response', (_request, response) => resolve(response.statusCode ?? 0));
   ws.on('open', () => resolve(101));
-  ws.on('error', () => {});
+  // Also what is said of the end of one that has been answered, which nobody waits for any more.
+  ws.on('error', reject);
   const status = await promise;
   ws.terminate();
   return status;

@@ -529,7 +529,7 @@ test('a slow reader slows the service, and a slow service the writer; nothing is
   const down = pump(ws, row);
   expect(await settled(down.bytes)).toBeLessThan(LARGE / 2);
   client.ws.resume();
-  await eventually(() => expect(client.heard.length).toBe(1 + LARGE / row.length), { timeoutMs: 20_000 });
+  await eventually(() => expect(client.heard.length).toBe(1 + LARGE / row.length), { timeoutMs: 60_000 });
   expect(client.heard.at(-1)?.equals(row)).toBe(true);
   ws.removeAllListeners('message');
   let received = 0;
@@ -538,7 +538,7 @@ test('a slow reader slows the service, and a slow service the writer; nothing is
   const up = pump(client.ws, row);
   expect(await settled(up.bytes)).toBeLessThan(LARGE / 2);
   ws.resume();
-  await eventually(() => expect(received).toBe(LARGE / row.length), { timeoutMs: 20_000 });
+  await eventually(() => expect(received).toBe(LARGE / row.length), { timeoutMs: 60_000 });
 });
 
 test('a side that leaves takes the other with it, with what it had said', async ({ world }) => {
