@@ -16,7 +16,7 @@ const key = {
   publicKey: { kty: 'OKP', crv: 'Ed25519', x: jwk.x ?? '', kid: 'one', alg: 'EdDSA', use: 'sig' } as const,
 };
 const clock = { now: () => 1_800_000_000_500 };
-const principal = principalOf('Ünal');
+const principal = principalOf('Ünal', { id: 'p' });
 const read = (part: string | undefined): unknown => JSON.parse(Buffer.from(part ?? '', 'base64url').toString());
 
 test('an assertion names its key, its audience, its subject and its end, 30 s from now, and is signed', () => {
