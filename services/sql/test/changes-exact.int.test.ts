@@ -166,3 +166,12 @@ test('a policy that has changed since is known before anything is told again', a
   using again = await readEvents(live, alice, { query: `SUBSCRIBE ${t}`, lastEventId: id });
   expect(again.body).toMatchObject({ code: '55000' });
 });
+
+test('over HTTP the name of a table, or a query, is enough', async ({ live, alice, database }) => {
+  const t = await makeTable(database, 'id int primary key');
+  await database.query(`insert into ${t} values (1)`);
+  for (const query of [t, `public.${t} WITH (PROGRESS)`, `(SELECT id FROM ${t})`, `SELECT id FROM ${t} -- all`, `TABLE ${t}`]) {
+    using reader = await readEvents(live, alice, { query });
+    expect([query, reader.body, (await reader.until(1)).length]).toEqual([query, undefined, 1]);
+  }
+});

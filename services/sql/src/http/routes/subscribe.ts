@@ -21,10 +21,15 @@ export const subscribeRoute = (subscriptions: AnySubscriptions): Route => ({
   serve: async (visit) => {
     const query = new URL(visit.request.url ?? '', 'http://sql').searchParams.get('query') ?? '';
     if (query.trim() === '') throw new Failure('SQL_BODY_SHAPE', { detail: 'the parameter "query" is missing' });
-    // What is no SUBSCRIBE is what to subscribe to.
-    await stream(subscriptions, visit, recognise(query) ?? recognise(`SUBSCRIBE (${query}\n)`));
+    await stream(subscriptions, visit, recognise(query) ?? recogniseSource(query));
   },
 });
+
+/** What is no SUBSCRIBE is what to subscribe to: a table, or a query. */
+function recogniseSource(text: string): Recognised | undefined {
+  const table = recognise(`SUBSCRIBE ${text}`);
+  return table?.kind === 'subscribe' ? table : recognise(`SUBSCRIBE (${text}\n)`);
+}
 
 /** `POST /api/sql` where server-sent events are asked for: alone, or among others for what only they can show. */
 export const withEvents = (route: Route, subscriptions: AnySubscriptions): Route => ({
