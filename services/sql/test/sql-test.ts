@@ -13,6 +13,7 @@ import type { TestNats } from '@postern/testkit/bus-test';
 import { busTest, connectAs, serveStub } from '@postern/testkit/bus-test';
 import { eventually } from '@postern/testkit/eventually';
 import { onDatabase } from '@postern/testkit/postgres-test';
+import { principalOf } from '@postern/testkit/principals';
 import { sharedPostgres } from '@postern/testkit/test-servers';
 import { CompactEncrypt, exportJWK, generateKeyPair, importJWK, SignJWT } from 'jose';
 import { randomBytes } from 'node:crypto';
@@ -162,7 +163,7 @@ export const sqlTest = busTest
         await pool.query(`create role ${pg.escapeIdentifier(role)} login password '${password}'`);
         await pool.query(`grant create on schema public to ${pg.escapeIdentifier(role)}`);
         made.push(role);
-        return { name: role, password, principal: principalOf(role) };
+        return { name: role, password, principal: principalOf(role, { scopes: ['role:writer'] }) };
       },
     };
   })
@@ -191,17 +192,6 @@ export const sqlTest = busTest
   .extend('sql', { scope: 'file' }, ({ startSql }) => startSql())
   .extend('alice', { scope: 'file' }, ({ person }) => person('alice'))
   .extend('bob', { scope: 'file' }, ({ person }) => person('bob'));
-
-const principalOf = (role: string): Principal => ({
-  id: `id-${role}`,
-  kind: 'person',
-  name: role,
-  dbRole: role,
-  scopes: ['role:writer'],
-  method: 'password',
-  expiresAt: 0,
-  epoch: 0,
-});
 
 function loginUrl(url: string, role: string, password: string): string {
   const changed = new URL(url);
