@@ -223,6 +223,43 @@ describe('nobody is shown what is not theirs to see', () => {
     expect(reader.events.some(({ event }) => event === 'notice')).toBe(false);
   });
 
+  /** The condition of a policy is a text, of which settings have something to say when it is printed and read. */
+  test('a hidden row never shows, whatever the settings of who asks (imm-073)', async ({ live, alice, bob, database }) => {
+    const t = await ownedTable(database, [alice, bob]);
+    await database.query(
+      `drop policy own on ${t}; alter table ${t} add score float8, add day date, add at timestamptz, add word text;
+       create policy mine on ${t} using (score > '0.123456789'::float8 and day < '2026-02-01'::date
+         and at < '2026-01-01 00:00+00'::timestamptz and word = any ('{a,NULL}'::text[]))`,
+    );
+    const options = {
+      extra_float_digits: '-15',
+      DateStyle: 'SQL, DMY',
+      TimeZone: 'Asia/Kolkata',
+      array_nulls: 'off',
+      transform_null_equals: 'on',
+    };
+    const path = `/api/sql/subscribe?query=${encodeURIComponent(`SELECT id FROM ${t}`)}&options=${encodeURIComponent(JSON.stringify(options))}`;
+    using reader = await readEvents(live, alice, { path });
+    await reader.until(1, 'columns');
+    const insert = (id: number, score: string, day: string, at: string, word: string): Promise<unknown> =>
+      database.query(`insert into ${t} (id, owner, score, day, at, word) values ($1, $2, $3, $4, $5, $6)`, [
+        id,
+        bob.name,
+        score,
+        day,
+        at,
+        word,
+      ]);
+    await insert(1, '0.12', '2026-01-31', '2025-12-31 23:00Z', 'a');
+    await insert(2, '0.5', '2026-02-02', '2025-12-31 23:00Z', 'a');
+    await insert(3, '0.5', '2026-01-31', '2026-01-01 02:00Z', 'a');
+    await insert(4, '0.5', '2026-01-31', '2025-12-31 23:00Z', 'NULL');
+    await insert(5, '0.123456790', '2026-01-31', '2025-12-31 23:00Z', 'a');
+    await reader.until(1);
+    expect(told(reader.rows())).toEqual([['1', '5']]);
+    expect(reader.events.some(({ event }) => event === 'notice')).toBe(false);
+  });
+
   test('the same where the query is run again', async ({ blind, alice, bob, database }) => {
     const t = await ownedTable(database, [alice, bob]);
     await database.query(`insert into ${t} values (1, $1, 'his'), (2, $2, 'hers')`, [bob.name, alice.name]);

@@ -49,7 +49,22 @@ const unjudged: SqlError = {
 /** Only these words have nothing of a row in them. */
 const TOLD = new Set(['57014', '57P01', '08006']);
 
-const OUR_PATH = 'SET LOCAL search_path TO pg_catalog, pg_temp';
+/** What the text of a policy, and of a row in the log, is read by is not the caller's to choose; the rest is as the log is written. */
+const OUR_SETTINGS: Question = [
+  `SELECT ${Object.entries({
+    search_path: 'pg_catalog, pg_temp',
+    DateStyle: 'ISO, MDY',
+    IntervalStyle: 'postgres',
+    TimeZone: 'UTC',
+    extra_float_digits: '1',
+    bytea_output: 'hex',
+    array_nulls: 'on',
+    transform_null_equals: 'off',
+    xmloption: 'content',
+  })
+    .map(([name, value]) => `pg_catalog.set_config('${name}', '${value}', true)`)
+    .join(', ')}`,
+];
 
 export interface ImagesOptions {
   readonly query: string;
@@ -83,11 +98,11 @@ async function prepare(
     const [found] = await asking.ask(tableOf(plain));
     const oid = found?.[0] ?? undefined;
     if (oid === undefined) return undefined;
-    const [told] = await asking.ask(['SAVEPOINT own'], [OUR_PATH], askForFacts(oid, named), ['ROLLBACK TO own']);
+    const [, told] = await asking.ask(['SAVEPOINT own'], OUR_SETTINGS, askForFacts(oid, named), ['ROLLBACK TO own']);
     const facts = readFacts(told?.[0] ?? '');
     if (!facts.isSuited || named.columns.some((column) => !facts.table.columns.includes(column))) return undefined;
     const none = ['{}', ...facts.table.key.map(() => '{}')];
-    await asking.ask([OUR_PATH], [visibilityQuery(facts.table, facts.condition), none], ['ROLLBACK TO own']);
+    await asking.ask(OUR_SETTINGS, [visibilityQuery(facts.table, facts.condition), none], ['ROLLBACK TO own']);
     const snapshot = await describe(asking, snapshotQuery(plain, facts.table));
     const image = await describe(asking, imageQuery(plain, facts.table));
     if (!isSame(snapshot.columns.slice(1), original.columns) || !isSame(image.columns.slice(1), original.columns))
@@ -201,15 +216,15 @@ export class ImageRows {
     });
   }
 
-  /** Whether the caller may still read what is subscribed to, and what the policies demand; leaves our search path set. */
+  /** Whether the caller may still read what is subscribed to, and what the policies demand; leaves our settings. */
   async #look(asking: Asking): Promise<TableFacts> {
     const { query, plain, oid, named, facts } = this.#prepared;
-    const [[found] = [], [told] = []] = await asking.ask(
+    const [[found] = [], , [told] = []] = await asking.ask(
       // Nothing is read, but the rights are checked, and the table cannot be altered until the transaction ends.
       [`SELECT FROM (${query}) AS q LIMIT 0`],
       tableOf(plain),
       ['SAVEPOINT own'],
-      [OUR_PATH],
+      OUR_SETTINGS,
       askForFacts(oid, named),
     );
     if (found !== oid || told === undefined || told === null) throw new QueryFailure(tableChanged);

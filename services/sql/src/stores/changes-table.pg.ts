@@ -26,7 +26,8 @@ export const SCHEMAS = "pg_catalog.set_config('postern.schemas', pg_catalog.curr
  * `made`: a table that is renamed has its row type written anew, and a column that is altered its own row of the catalog: both tell of
  * what was undone again, and of rows that were written anew without a word in the log. So do `version`, the table's own row, for
  * what leaves no other trace, such as REPLICA IDENTITY, unless it is new for the sake of `notes`, and `storage`, as for UNLOGGED, which is
- * new after a TRUNCATE too. `foreign`: the query may call something that is not of `pg_catalog`, or may be another thing at another time.
+ * new after a TRUNCATE too. `foreign`: the query may call something that is not of `pg_catalog`, or may be another thing at another time; of
+ * a column, that its values are not read in the same way everywhere.
  */
 const FACTS = `
   SELECT json_build_object(
@@ -41,7 +42,7 @@ const FACTS = `
       SELECT json_agg(json_build_object(
                'name', a.attname, 'made', a.xmin::text, 'number', a.attnum, 'type', format_type(a.atttypid, -1), 'oid', a.atttypid::int8,
                'modifier', a.atttypmod, 'generated', a.attgenerated, 'domain', t.typtype = 'd',
-               'foreign', t.typnamespace <> 'pg_catalog'::regnamespace AND t.typtype <> 'e',
+               'foreign', t.typnamespace <> 'pg_catalog'::regnamespace AND t.typtype <> 'e' OR t.oid IN ('money'::regtype, 'money[]'::regtype),
                'large', a.attlen = -1 AND a.attstorage <> 'p', 'readable', has_column_privilege(c.oid, a.attnum, 'SELECT'),
                'labels', (SELECT json_agg(format('%s %s %s', e.oid, e.xmin, e.enumlabel)) FROM pg_enum e WHERE e.enumtypid = t.oid)
              ) ORDER BY a.attnum)
