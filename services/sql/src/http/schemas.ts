@@ -25,7 +25,7 @@ export const BODY_BYTES_MAX = 5_242_880;
  * Whether it is an array of which each part fits. To be asked before a schema is, which tells of every part that does not
  * fit: of millions, that takes seconds and all the memory there is.
  */
-export const allFit = (value: unknown, fits: (part: unknown) => boolean): boolean => Array.isArray(value) && value.every(fits);
+const allFit = (value: unknown, fits: (part: unknown) => boolean): boolean => Array.isArray(value) && value.every(fits);
 
 const isText = (value: unknown): boolean => value === null || typeof value === 'string';
 const Shallow = z.object({ queries: z.array(z.unknown()) });
