@@ -5,6 +5,7 @@ import { beforeEach, expect } from 'vitest';
 import type { WebSocket } from 'ws';
 
 import { clientFrame, OPCODE, serverFrame } from '../src/domain/frames.ts';
+import { openCanary } from './canary.ts';
 import { basic, bearer, edgeTest as test } from './edge-test.ts';
 import { rawRequest, sendRaw } from './raw-client.ts';
 import { MASK, openRaw, refusedWith, talk, textFrame, UPGRADE } from './socket-client.ts';
@@ -432,6 +433,29 @@ test('a replica whose door is shut is passed over; with none left the client is 
   expect(await client.closed).toMatchObject({ code: 1_013 });
   await dead[Symbol.asyncDispose]();
   expect(await refusedWith(world, 'password', PATH)).toBe(503);
+});
+
+/** A socket is work under way for as long as it is open. */
+test('of two replicas each gets every other socket, whatever requests come between', async ({ open }) => {
+  await using world = await open();
+  await using second = await openCanary(async () => Promise.reject(new Error('nobody')));
+  const { origin: url } = second;
+  await using _second = await announce(world.buses.sql, 'sql', { replicaId: 'sql-2', url, isReady: async () => true });
+  const ask = async (): Promise<number> =>
+    (await fetch(`${world.origins['password']}/api/sql`, { method: 'POST', headers: basic('alice', PASSWORD), body: '{}' }))
+      .status;
+  await eventually(async () => {
+    expect(await ask()).toBe(200);
+    expect(second.arrived.length).toBeGreaterThan(0);
+  });
+  await using sockets = new AsyncDisposableStack();
+  for (let count = 1; count <= 8; count += 1) {
+    const client = sockets.use(await talk(world, 'password', PATH));
+    client.ws.send(JSON.stringify(ALICE));
+    await client.next();
+    if (count % 3 === 0) expect(await ask()).toBe(200);
+  }
+  expect([world.sql.sockets.length, second.sockets.length]).toEqual([4, 4]);
 });
 
 /** imm-055 */
