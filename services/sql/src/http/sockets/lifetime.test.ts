@@ -3,7 +3,7 @@ import { principalOf } from '@postern/testkit/principals';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 import type { Lifetimes, LiveSocket } from './lifetime.ts';
-import { createLifetimes } from './lifetime.ts';
+import { createLifetimes, SOCKETS_MAX } from './lifetime.ts';
 
 beforeEach(() => void vi.useFakeTimers({ now: 1_000_000 }));
 afterEach(() => void vi.useRealTimers());
@@ -24,6 +24,21 @@ function watch(lifetimes: Lifetimes, principal: Partial<Principal> = {}): Watche
   };
   return { told, closed: lifetimes.add(socket) };
 }
+
+test('one person has so many sockets, and room again when one of them has closed', () => {
+  const lifetimes = start();
+  const [alice, bob] = [principalOf('alice'), principalOf('bob')];
+  const opened = Array.from({ length: SOCKETS_MAX }, () => {
+    expect(lifetimes.hasRoom(alice)).toBe(true);
+    return watch(lifetimes);
+  });
+  expect([lifetimes.hasRoom(alice), lifetimes.hasRoom(bob)]).toEqual([false, true]);
+  opened[0]?.closed();
+  opened[0]?.closed();
+  expect(lifetimes.hasRoom(alice)).toBe(true);
+  watch(lifetimes);
+  expect(lifetimes.hasRoom(alice)).toBe(false);
+});
 
 test('a revoked person loses all sockets, a revoked token its own', () => {
   const lifetimes = start();

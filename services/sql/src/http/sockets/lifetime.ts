@@ -30,6 +30,10 @@ export const STOPPING = 'the service is going away';
 /** The payload of a ping by which the edge, which passes frames on unread, asks for what {@link LiveSocket.drain} does. */
 export const DRAIN_PING = Buffer.from('postern-drain');
 
+/** Sockets of one principal: one whose session has ended may stay until its client says something. */
+export const SOCKETS_MAX = 1_000;
+export const TOO_MANY_SOCKETS = `${SOCKETS_MAX} sockets of yours are open here`;
+
 /** How long the peer has to answer a Close. */
 export const END_GRACE_MS = 1_000;
 
@@ -42,6 +46,8 @@ export interface LiveSocket {
 }
 
 export interface Lifetimes extends AsyncDisposable {
+  /** Whether one more of this principal may be opened. */
+  hasRoom(principal: Principal): boolean;
   /** Watches over a socket until the answer is called, when the socket has closed. */
   add(socket: LiveSocket): () => void;
   credentialRevoked(revoked: RevokedCredential): void;
@@ -65,11 +71,19 @@ const TIMER_MS_MAX = 2_147_483_647;
 export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   const sockets = new Set<LiveSocket>();
   const openedAt = new WeakMap<LiveSocket, number>();
+  /** Sockets by their principals' ids. */
+  const counts = new Map<string, number>();
   let isDraining = false;
   let emptied: (() => void) | undefined;
 
   const endAll = (code: number, reason: string, isMeant: IsRevoked): void => {
     for (const socket of sockets) if (isMeant(socket.principal)) socket.end(code, reason);
+  };
+
+  const count = ({ id }: Principal, by: number): void => {
+    const counted = (counts.get(id) ?? 0) + by;
+    if (counted === 0) counts.delete(id);
+    else counts.set(id, counted);
   };
 
   const untilEmpty = async (ms: number): Promise<void> => {
@@ -82,14 +96,16 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   };
 
   return {
+    hasRoom: ({ id }) => (counts.get(id) ?? 0) < SOCKETS_MAX,
     add(socket) {
       sockets.add(socket);
+      count(socket.principal, 1);
       openedAt.set(socket, now());
       const stopWaiting = whenExpired(socket.principal, now, () => socket.end(CloseCode.unauthorized, EXPIRED));
       if (isDraining) socket.drain();
       return () => {
         stopWaiting();
-        sockets.delete(socket);
+        if (sockets.delete(socket)) count(socket.principal, -1);
         if (sockets.size === 0) emptied?.();
       };
     },

@@ -1,4 +1,5 @@
 /** `/api/experimental/sql` and `/api/v1/sql`: opens the session, then makes the handshake. */
+import { Failure } from '@postern/contracts/failure';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
 
@@ -10,6 +11,7 @@ import type { SocketRoute, SocketVisit } from '../server.ts';
 import { refuseUpgrade } from '../server.ts';
 import { Conversation } from './conversation.ts';
 import type { Lifetimes } from './lifetime.ts';
+import { TOO_MANY_SOCKETS } from './lifetime.ts';
 import type { Receiving } from './receiving.ts';
 import { createReceiving } from './receiving.ts';
 
@@ -63,6 +65,7 @@ async function accept(
 ): Promise<void> {
   const settings = readOptions(request.url ?? '');
   const { principal } = caller;
+  if (!lifetimes.hasRoom(principal)) throw new Failure('UNAVAILABLE', { detail: TOO_MANY_SOCKETS });
   const conversation = new Conversation({ principal, socket, cancelKeys, isVersioned, log: log.child({ requestId }) });
   const gone = Promise.withResolvers<void>();
   socket.once('close', () => gone.resolve());

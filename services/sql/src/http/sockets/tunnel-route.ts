@@ -1,9 +1,11 @@
 /** `/v2`: where the Neon driver's Pool and Client connect. */
+import { Failure } from '@postern/contracts/failure';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
 
 import type { SocketRoute } from '../server.ts';
 import type { Lifetimes } from './lifetime.ts';
+import { TOO_MANY_SOCKETS } from './lifetime.ts';
 import type { TunnelOptions } from './tunnel.ts';
 import { createReceiving } from './receiving.ts';
 import { Tunnel } from './tunnel.ts';
@@ -30,6 +32,7 @@ export function tunnelRoute({ lifetimes, log, ...options }: TunnelRouteOptions):
   return {
     path: '/v2',
     async accept({ caller, request, socket, head, requestId }) {
+      if (!lifetimes.hasRoom(caller.principal)) throw new Failure('UNAVAILABLE', { detail: TOO_MANY_SOCKETS });
       server.handleUpgrade(request, socket, head, (ws) => {
         const tunnel = new Tunnel(ws, { ...options, caller, log: log.child({ requestId }) });
         receiving(socket, ws);
