@@ -1,5 +1,5 @@
 /** Who waits for whom while texts are judged. */
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
 import type { Asker } from '../src/domain/ports.ts';
 import { openGrammar } from '../src/stores/grammar.libpg.ts';
@@ -45,6 +45,22 @@ test('texts of a request that was left are not judged', async () => {
   isGone = true;
   expect(await first).toMatchObject({ kind: 'statements' });
   expect(await second).toMatchObject({ kind: 'unjudged' });
+});
+
+/** On a busy machine a thread takes seconds to start: texts that are not to blame for it would be refused, one after the other. */
+test('the time of a text begins when its thread has started', async () => {
+  await using grammar = await openGrammar();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const judged = grammar.judge(text(3_000, 'first'), asker('alice'));
+    vi.advanceTimersByTime(6_000);
+    expect(await judged).toMatchObject({ kind: 'statements' });
+    const late = grammar.judge(text(3_000, 'second'), asker('alice'));
+    vi.advanceTimersByTime(6_000);
+    expect(await late).toMatchObject({ kind: 'unjudged' });
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 /** Refused before anything of the request runs: an answer of 503, not an error in the middle of it. */

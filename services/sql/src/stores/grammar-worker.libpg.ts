@@ -11,3 +11,4 @@ const parser = await createParser();
 port.on('message', ({ id, text }: { readonly id: number; readonly text: string }) => {
   port.postMessage({ id, verdict: parser.judge(text), memoryBytes: parser.memoryBytes });
 });
+port.postMessage('ready');

@@ -83,12 +83,17 @@ interface Job {
   readonly resolve: (verdict: Verdict) => void;
 }
 
+/** The thread has started, and takes texts. */
+const READY = 'ready';
+
 interface Judged {
   readonly id: number;
   readonly verdict: Verdict;
   readonly memoryBytes: number;
 }
 
+/** What a busy machine takes to start a thread; its texts have their time after that. */
+const START_MS_MAX = 60_000;
 const STACK_MB = 64;
 /** The parser's memory only grows; beyond this the thread is replaced. */
 const MEMORY_MAX_BYTES = 536_870_912;
@@ -101,6 +106,7 @@ class JudgingThread {
   /** By principal, the one whose turn is next first. */
   readonly #lines = new Map<string, Job[]>();
   #worker: Worker | undefined;
+  #isReady = false;
   #current: Job | undefined;
   #timer: NodeJS.Timeout | undefined;
   #id = 0;
@@ -128,9 +134,15 @@ class JudgingThread {
     this.#current = this.#take();
     if (this.#current === undefined) return;
     this.#id += 1;
-    this.#timer = setTimeout(() => this.#replace({ kind: 'unjudged', error: tooSlow }), this.#timeoutMs);
     this.#worker ??= this.#start();
     this.#worker.postMessage({ id: this.#id, text: this.#current.text });
+    this.#time();
+  }
+
+  #time(): void {
+    clearTimeout(this.#timer);
+    const ms = this.#isReady ? this.#timeoutMs : START_MS_MAX;
+    this.#timer = setTimeout(() => this.#replace({ kind: 'unjudged', error: tooSlow }), ms);
   }
 
   #take(): Job | undefined {
@@ -150,8 +162,15 @@ class JudgingThread {
       resourceLimits: { stackSizeMb: STACK_MB, maxOldGenerationSizeMb: 512 },
     });
     worker.unref();
-    worker.on('message', ({ id, verdict, memoryBytes }: Judged) => {
-      if (worker !== this.#worker || id !== this.#id) return;
+    worker.on('message', (told: Judged | typeof READY) => {
+      if (worker !== this.#worker) return;
+      if (told === READY) {
+        this.#isReady = true;
+        if (this.#current !== undefined) this.#time();
+        return;
+      }
+      const { id, verdict, memoryBytes } = told;
+      if (id !== this.#id) return;
       if (memoryBytes > MEMORY_MAX_BYTES) this.#replace(verdict);
       else this.#settle(verdict);
     });
@@ -165,6 +184,7 @@ class JudgingThread {
   #replace(verdict: Verdict): void {
     void this.#worker?.terminate();
     this.#worker = undefined;
+    this.#isReady = false;
     this.#settle(verdict);
   }
 
