@@ -3,6 +3,7 @@ import { cancelRequested } from '@postern/contracts/edge';
 import { sessionRevoked } from '@postern/contracts/session';
 import { emit, emitAndWait } from '@postern/rpc/events';
 import { eventually } from '@postern/testkit/eventually';
+import net from 'node:net';
 import pg from 'pg';
 import { describe, expect } from 'vitest';
 
@@ -123,6 +124,77 @@ describe('a cancel in band', () => {
     expect(shortly(await socket.untilReady()).slice(-2)).toEqual(['Error 57014', 'Ready I']);
     expect(shortly(await socket.ask({ query: 'select 1 as a' }))).toContain('Row ["1"]');
   });
+});
+
+/** A way to the server on which a CancelRequest waits until it is let through. */
+async function slowCancels(serverUrl: string): Promise<AsyncDisposable & { url: string; held(): number; letThrough(): void }> {
+  const server = new URL(serverUrl);
+  const waiting: (() => void)[] = [];
+  const sockets = new Set<net.Socket>();
+  const proxy = net.createServer((client) => {
+    const toServer = net.connect(Number(server.port), server.hostname);
+    for (const socket of [client, toServer]) {
+      sockets.add(socket);
+      socket.on('error', () => {});
+    }
+    client.once('data', (first) => {
+      const goOn = (): void => {
+        toServer.write(first);
+        // Who waited may have left; what was asked is asked nevertheless.
+        client.pipe(toServer);
+        toServer.pipe(client);
+      };
+      if (first.readInt32BE(4) === 80_877_102) waiting.push(goOn);
+      else goOn();
+    });
+  });
+  const listening = Promise.withResolvers<void>();
+  proxy.listen(0, '127.0.0.1', listening.resolve);
+  await listening.promise;
+  const address = proxy.address();
+  if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
+  const url = new URL(server);
+  url.hostname = '127.0.0.1';
+  url.port = String(address.port);
+  return {
+    url: url.href,
+    held: () => waiting.length,
+    letThrough: () => {
+      for (const goOn of waiting.splice(0)) goOn();
+    },
+    [Symbol.asyncDispose]: async () => {
+      proxy.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+test('a cancel that the server is slow to take ends the session, and hits no later statement', async ({
+  startSql,
+  alice,
+  database,
+}) => {
+  await using way = await slowCancels(database.ownUrl);
+  const sql = await startSql({ databaseUrl: way.url });
+  await using scope = new AsyncDisposableStack();
+  const holder = scope.adopt(new pg.Client({ connectionString: database.url }), (client) => client.end());
+  await holder.connect();
+  await holder.query('select pg_advisory_lock(4711)');
+  await using socket = await openSocket(sql, alice);
+  socket.send({ query: 'select pg_advisory_lock_shared(4711)' });
+  await eventually(async () => {
+    const { rows } = await database.query('select wait_event from pg_stat_activity where pid = $1', [socket.processId]);
+    expect(rows).toEqual([{ wait_event: 'advisory' }]);
+  });
+  socket.send({ cancel: true });
+  await eventually(() => expect(way.held()).toBe(1));
+  await holder.query('select pg_advisory_unlock_all()');
+  expect(shortly(await socket.untilReady()).at(-1)).toBe('Ready I');
+  socket.send({ query: 'select 1 as a' });
+  expect(await socket.closed).toMatchObject({ code: 1011 });
+  expect(shortly(socket.waiting())).not.toContain('Error 57014');
+  await untilGone(database, socket);
+  way.letThrough();
 });
 
 describe('a cancel from elsewhere', () => {

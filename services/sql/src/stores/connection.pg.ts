@@ -50,7 +50,9 @@ export const CANCEL_GRACE_MS = 5_000;
 export const ABANDONED_GRACE_MS = 1_000;
 
 const CONNECT_TIMEOUT_MS = 5_000;
+/** How long the server may take to read a CancelRequest. */
 const CANCEL_TIMEOUT_MS = 2_000;
+const GOODBYE_TIMEOUT_MS = 2_000;
 const RESET_TIMEOUT_MS = 5_000;
 const TERMINATE_TIMEOUT_MS = 5_000;
 const READ_BYTES = 65_536;
@@ -187,8 +189,8 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
 /** What is done about a session from outside of it. */
 interface Signals {
   readonly processId: number;
-  /** Resolves when the server has sent the signal. */
-  cancel(): Promise<void>;
+  /** Answers whether the server is known to have sent the signal. */
+  cancel(): Promise<boolean>;
   /** Resolves when the backend is gone, or cannot be ended. */
   terminate(): Promise<void>;
 }
@@ -282,11 +284,14 @@ export class Connection {
     return this.cancel();
   }
 
-  /** Asks the server to cancel what runs; resolves when it has taken note. A canceled session is not used again. */
+  /**
+   * Asks the server to cancel what runs; resolves when it has taken note. A canceled session is not lent again. A server
+   * that has not taken note in time may do so whenever it likes: the session is ended, before that hits a later statement.
+   */
   async cancel(): Promise<void> {
     if (!this.#isOpen) return;
     this.#isCanceled = true;
-    const sent = this.#signals.cancel();
+    const sent = this.#signals.cancel().then((isSent) => (isSent ? undefined : this.terminate()));
     this.#signaling = Promise.all([this.#signaling, sent]).then(() => {});
     await sent;
   }
@@ -323,7 +328,7 @@ export class Connection {
     if (!this.#isOpen) return;
     this.#stream.end(Buffer.of(0x58, 0, 0, 0, 4));
     this.#isOpen = false;
-    setTimeout(() => this.#stream.destroy(), CANCEL_TIMEOUT_MS).unref();
+    setTimeout(() => this.#stream.destroy(), GOODBYE_TIMEOUT_MS).unref();
   }
 
   /** Whether the session is as new: no transaction, settings, locks, temporary tables, statements or channels. */
@@ -441,18 +446,25 @@ interface CancelTarget {
 
 const SSL_REQUEST = Buffer.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f);
 
-/** A CancelRequest on a socket of its own. The server closes it when the signal has been sent. */
-export async function sendCancel({ host, port, ssl, processID, secretKey }: CancelTarget): Promise<void> {
+/**
+ * A CancelRequest on a socket of its own. The server closes it when the signal has been sent; false if that took too long,
+ * and the signal may still come.
+ */
+export async function sendCancel({ host, port, ssl, processID, secretKey }: CancelTarget): Promise<boolean> {
   const request = Buffer.alloc(16);
   request.writeInt32BE(16, 0);
   request.writeInt32BE(80_877_102, 4);
   request.writeInt32BE(processID, 8);
   request.writeInt32BE(secretKey, 12);
   const socket = host.startsWith('/') ? net.connect(`${host}/.s.PGSQL.${port}`) : net.connect(port, host);
-  const closed = Promise.withResolvers<void>();
+  const closed = Promise.withResolvers<boolean>();
+  let isLate = false;
   socket.on('error', () => {});
-  socket.once('close', () => closed.resolve());
-  socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy());
+  socket.once('close', () => closed.resolve(!isLate));
+  socket.setTimeout(CANCEL_TIMEOUT_MS, () => {
+    isLate = true;
+    socket.destroy();
+  });
   if (ssl === undefined || ssl === false) {
     socket.on('data', () => {});
     socket.write(request);
@@ -467,5 +479,5 @@ export async function sendCancel({ host, port, ssl, processID, secretKey }: Canc
       secure.write(request);
     });
   }
-  await closed.promise;
+  return closed.promise;
 }
