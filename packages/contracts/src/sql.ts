@@ -22,3 +22,26 @@ export const sqlService = defineService({
   errors: sqlErrors,
   procedures: {},
 });
+
+/**
+ * What an error of `POST /sql` tells beside its message, none of it known. As in Neon's own answers, all fields are always
+ * there: its driver copies them to the error that it throws.
+ */
+export const noNeonFields = {
+  code: null,
+  detail: null,
+  hint: null,
+  position: null,
+  internalPosition: null,
+  internalQuery: null,
+  severity: null,
+  where: null,
+  table: null,
+  column: null,
+  schema: null,
+  dataType: null,
+  constraint: null,
+  file: null,
+  line: null,
+  routine: null,
+} as const;

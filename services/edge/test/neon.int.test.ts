@@ -1,4 +1,5 @@
 /** Neon's HTTP protocol at the edge: a connection string says who asks, and goes no further. */
+import { noNeonFields } from '@postern/contracts/sql';
 import { beforeEach, expect } from 'vitest';
 
 import { bearer, edgeTest as test } from './edge-test.ts';
@@ -101,7 +102,7 @@ test('wrong credentials are told as the database tells them', async ({ world }) 
     expect([response.status, response.headers.get('content-type'), await response.json()]).toEqual([
       400,
       'application/json',
-      { message: 'password authentication failed for user "alice"', code: '28P01', severity: 'FATAL' },
+      { ...noNeonFields, message: 'password authentication failed for user "alice"', code: '28P01', severity: 'FATAL' },
     ]);
   }
   expect(world.sql.arrived.length).toBe(before);
@@ -125,7 +126,7 @@ test.for([
     expect([response.status, response.headers.get('content-type'), body]).toEqual([
       400,
       'application/json',
-      { message: expect.stringMatching(/^the header Neon-Connection-String is /) },
+      { ...noNeonFields, message: expect.stringMatching(/^the header Neon-Connection-String is /) },
     ]);
   },
 );
@@ -180,14 +181,14 @@ test('failures have a message, whatever they are', async ({ world }) => {
   expect([locked.status, locked.headers.get('retry-after'), await locked.json()]).toEqual([
     429,
     '77',
-    { message: 'Too many failed logins' },
+    { ...noNeonFields, message: 'Too many failed logins' },
   ]);
   const large = await fetch(`${world.origins['password']}/sql`, {
     method: 'POST',
     headers: { 'neon-connection-string': stringOf('alice', PASSWORD) },
     body: 'x'.repeat(5 * 1_048_576 + 1),
   });
-  expect([large.status, await large.json()]).toEqual([413, { message: 'The body is too large' }]);
+  expect([large.status, await large.json()]).toEqual([413, { ...noNeonFields, message: 'The body is too large' }]);
   const method = await fetch(`${world.origins['password']}/sql`);
   expect([method.status, await method.json()]).toMatchObject([405, { message: expect.any(String) }]);
 });

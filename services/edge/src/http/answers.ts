@@ -3,6 +3,7 @@ import { authErrors } from '@postern/contracts/auth';
 import { edgeErrors } from '@postern/contracts/edge';
 import { commonErrors, Failure, isFailure } from '@postern/contracts/failure';
 import { sessionErrors } from '@postern/contracts/session';
+import { noNeonFields } from '@postern/contracts/sql';
 import type { Presented } from '@postern/service-kit/problem';
 import { presentProblem } from '@postern/service-kit/problem';
 import type { Logger } from 'pino';
@@ -113,7 +114,16 @@ function sendNeonFailure(exchange: Exchange, failure: Failure, extra: Headers, c
 
 const JSON_TYPE = ['content-type', 'application/json'] as const;
 
-const neonBody = (status: number, body: Readonly<Record<string, string>>): Answer => ({ status, body: JSON.stringify(body) });
+interface NeonTold {
+  readonly message: string;
+  readonly code?: string;
+  readonly severity?: string;
+}
+
+const neonBody = (status: number, { message, ...told }: NeonTold): Answer => ({
+  status,
+  body: JSON.stringify({ message, ...noNeonFields, ...told }),
+});
 
 /** A denial, in the words of the route's protocol: to Neon's driver, an error is one of the database only with 400. */
 export function sendDenial(exchange: Exchange, reason: string, headers: Headers = []): void {

@@ -1,4 +1,5 @@
 /** `POST /sql`: what `neon()` of the Neon serverless driver sends. Answers are in its own protocol, errors of the database 400. */
+import { noNeonFields } from '@postern/contracts/sql';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import type { BatchMode, NeonError, NeonRequest, NeonRunner } from '../../domain/neon.ts';
@@ -94,27 +95,8 @@ function echo(response: ServerResponse, batch: BatchMode | undefined): void {
   if (batch?.isDeferrable === true) response.setHeader(DEFERRABLE, 'true');
 }
 
-const NOTHING: Record<Exclude<keyof NeonError, 'message'>, null> = {
-  code: null,
-  detail: null,
-  hint: null,
-  position: null,
-  internalPosition: null,
-  internalQuery: null,
-  severity: null,
-  where: null,
-  table: null,
-  column: null,
-  schema: null,
-  dataType: null,
-  constraint: null,
-  file: null,
-  line: null,
-  routine: null,
-};
-
 function sendError(response: ServerResponse, status: number, error: NeonError): void {
   const told = Object.fromEntries(Object.entries(error).filter(([, value]) => value !== undefined));
-  const body = JSON.stringify({ message: error.message, ...NOTHING, ...told });
+  const body = JSON.stringify({ message: error.message, ...noNeonFields, ...told });
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body);
 }
