@@ -1,4 +1,4 @@
-/** All that works for people, over the same sessions, under the same guard, with the same room for answers. */
+/** The office: all that works for people, over the same sessions, under the same guard, with the same room for answers. */
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -14,8 +14,8 @@ import type { MetricPages } from '../domain/sql-metrics.ts';
 import { createCatalogBook } from './catalog-dump.pg.ts';
 import { createCatalog } from './catalog.pg.ts';
 import type { ChangeLog } from './changes-log.pg.ts';
-import type { Changes } from './changes-services.pg.ts';
-import { createChanges } from './changes-services.pg.ts';
+import type { Changes } from './changes-and-channels.pg.ts';
+import { createChanges } from './changes-and-channels.pg.ts';
 import type { SubscriptionLimits } from './changes.pg.ts';
 import { createCoordinatorBook } from './coordinator.pg.ts';
 import { createHeldSessions } from './held-sessions.pg.ts';
@@ -33,7 +33,7 @@ import { openDesk } from './statements.fs.ts';
 import { createWireSessions } from './tunnel.pg.ts';
 import { createYardstick } from './yardstick.pg.ts';
 
-export interface ServicesOptions {
+export interface OfficeOptions {
   readonly replicaId: string;
   /** Sessions of the service's own login. */
   readonly pool: pg.Pool;
@@ -57,7 +57,7 @@ export interface ServicesOptions {
 }
 
 /** What is to be disposed of ends what it has under way: the door says when. */
-export interface Services {
+export interface Office {
   readonly runner: QueryRunner;
   readonly neon: NeonRunner;
   readonly desk: OpenDesk;
@@ -71,7 +71,7 @@ export interface Services {
   readonly underWay: readonly Revocable[];
 }
 
-export function createServices(options: ServicesOptions): Services {
+export function createOffice(options: OfficeOptions): Office {
   const { replicaId, pool, sessions, grammar, guard, changeLog, clock, limits, sockets, log, metrics } = options;
   const catalog = createCatalog(pool, clock.now);
   const yardstick = createYardstick(pool, clock.now);
