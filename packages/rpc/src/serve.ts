@@ -2,6 +2,7 @@ import type { CodeOf, ParsedRequestOf, Procedure, Service } from '@postern/contr
 import { procedureSubject } from '@postern/contracts/define';
 import type { FailureOptions } from '@postern/contracts/failure';
 import { commonErrors, Failure, isFailure } from '@postern/contracts/failure';
+import { issuesOf } from '@postern/contracts/issues';
 import type { Msg, NatsConnection, Subscription } from '@nats-io/transport-node';
 import { headers } from '@nats-io/transport-node';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
@@ -13,15 +14,7 @@ import type { Statistics } from './discovery.ts';
 import { serveDiscovery } from './discovery.ts';
 import { callHistogram } from './metrics.ts';
 import type { ErrorReply } from './wire.ts';
-import {
-  DEADLINE_HEADER,
-  ERROR_HEADER,
-  ERROR_STATUS_HEADER,
-  INBOX_PREFIX,
-  issuesOf,
-  REQUEST_ID_HEADER,
-  statusOf,
-} from './wire.ts';
+import { DEADLINE_HEADER, ERROR_HEADER, ERROR_STATUS_HEADER, INBOX_PREFIX, REQUEST_ID_HEADER, statusOf } from './wire.ts';
 
 /** What a handler knows of the call it answers. */
 export interface Call<Code extends string> {

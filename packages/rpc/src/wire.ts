@@ -24,10 +24,3 @@ export type ErrorReply = z.output<typeof ErrorReply>;
 
 export const statusOf = (code: string, table: Readonly<Record<string, { readonly status: number }>>): number =>
   (table[code] ?? commonErrors[code as keyof typeof commonErrors] ?? commonErrors.INTERNAL).status;
-
-/** zod's issues as JSON pointers; values are never repeated, only where and why. */
-export const issuesOf = (error: z.ZodError): { pointer: string; message: string }[] =>
-  error.issues.map((issue) => ({
-    pointer: issue.path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join(''),
-    message: issue.message,
-  }));

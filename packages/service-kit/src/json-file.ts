@@ -1,3 +1,4 @@
+import { issuesOf } from '@postern/contracts/issues';
 import { readFile } from 'node:fs/promises';
 import type { z } from 'zod';
 
@@ -16,7 +17,7 @@ export function readDocument<Schema extends z.ZodType>(text: string | undefined,
   if (value === undefined) return { kind: 'mistakes', mistakes: ['it is not JSON'] };
   const parsed = schema.safeParse(value);
   if (parsed.success) return { kind: 'document', document: parsed.data };
-  return { kind: 'mistakes', mistakes: parsed.error.issues.map(({ path, message }) => `/${path.join('/')}: ${message}`) };
+  return { kind: 'mistakes', mistakes: issuesOf(parsed.error).map(({ pointer, message }) => `${pointer || '/'}: ${message}`) };
 }
 
 function parseJson(text: string): unknown {

@@ -1,7 +1,7 @@
 /** What every route needs of a request. */
 import assert from 'node:assert/strict';
 import { Failure } from '@postern/contracts/failure';
-import { issuesOf } from '@postern/rpc/wire';
+import { issuesOf } from '@postern/contracts/issues';
 import type { Request, RequestHandler, Response } from 'express';
 import type { z } from 'zod';
 

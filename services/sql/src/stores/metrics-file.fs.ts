@@ -1,6 +1,6 @@
 /** The file of metrics that an operator has written: what it may say, and everything that is mistaken in it. */
 import type { Issue } from '@postern/contracts/failure';
-import { issuesOf } from '@postern/rpc/wire';
+import { issuesOf } from '@postern/contracts/issues';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
