@@ -95,8 +95,11 @@ function echo(response: ServerResponse, batch: BatchMode | undefined): void {
   if (batch?.isDeferrable === true) response.setHeader(DEFERRABLE, 'true');
 }
 
+/** What is told of an error of which nothing is known but its message. */
+type NoFields = Readonly<Record<Exclude<keyof NeonError, 'message'>, null>>;
+
 function sendError(response: ServerResponse, status: number, error: NeonError): void {
   const told = Object.fromEntries(Object.entries(error).filter(([, value]) => value !== undefined));
-  const body = JSON.stringify({ message: error.message, ...noNeonFields, ...told });
+  const body = JSON.stringify({ message: error.message, ...(noNeonFields satisfies NoFields), ...told });
   response.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body);
 }
