@@ -549,4 +549,14 @@ test('what a transaction has set is no way around the cost guard when it ends', 
     expect(shortly(await socket.ask({ query: `rollback; select 1` })).slice(-2)).toEqual(['Error 54000', 'Ready E']);
     expect(shortly(await socket.ask({ query: 'rollback' })).at(-1)).toBe(OK);
   }
+  // What was prepared sets it when it is run, under whatever name.
+  await socket.ask({ query: 'set search_path to little' });
+  await socket.ask({ query: "prepare p as select set_config('search_path', 'public', false)" });
+  for (const run of ['execute p', 'explain analyze execute p']) {
+    expect([run, ...shortly(await socket.ask({ query: `${run}; ${heavy}` })).slice(-2)]).toEqual([run, 'Error 54000', OK]);
+    expect(shortly(await socket.ask({ query: heavy }))).toContain('Row ["1"]');
+    expect(shortly(await socket.ask({ query: run })).at(-1)).toBe(OK);
+    expect(shortly(await socket.ask({ query: heavy })).slice(-2)).toEqual(['Error 54000', OK]);
+    await socket.ask({ query: 'set search_path to little' });
+  }
 });

@@ -33,11 +33,14 @@ const OPAQUE: ReadonlyMap<string, string> = new Map([
   ['RefreshMatViewStmt', 'REFRESH MATERIALIZED VIEW'],
 ]);
 
-/** Statements behind which everything means what it meant before. Rows may have changed: see {@link GuardPart}. */
+/**
+ * Statements behind which everything means what it meant before. Rows may have changed: see {@link GuardPart}. Neither
+ * EXECUTE nor FETCH is one: what they run was said elsewhere.
+ */
 const SETTLED = new Set(
   (
     'SelectStmt InsertStmt UpdateStmt DeleteStmt MergeStmt TransactionStmt VariableShowStmt ExplainStmt LockStmt NotifyStmt ' +
-    'ListenStmt UnlistenStmt DeclareCursorStmt FetchStmt ClosePortalStmt ConstraintsSetStmt'
+    'ListenStmt UnlistenStmt DeclareCursorStmt ClosePortalStmt ConstraintsSetStmt'
   ).split(' '),
 );
 
@@ -93,8 +96,8 @@ function explained(statement: ParsedStatement, pass: GuardPart, opaque: (name: s
   if (!isAnalyzed) return pass;
   const from = statement.explainedFrom();
   if (from === undefined || !PLANNED.has(inner) || runsText(statement)) return opaque('EXPLAIN ANALYZE');
-  const makesTable = inner === 'CreateTableAsStmt' || statement.mentions('"intoClause"');
-  return { ...pass, kind: 'plan', from, isUnsettling: makesTable || setsByQuery(statement) };
+  const isUnsettling = !SETTLED.has(inner) || statement.mentions('"intoClause"') || setsByQuery(statement);
+  return { ...pass, kind: 'plan', from, isUnsettling };
 }
 
 function hasComputedArguments(node: string, statement: ParsedStatement): boolean {

@@ -21,8 +21,10 @@ test('queries and changes of rows are planned, wherever they stand in a text', (
     'plan insert into t values (1)',
     'plan table t',
   ]);
-  expect(parts('declare c cursor for select 1; fetch c; execute p(1, -2, $1, null::text)')).toEqual([
+  expect(parts('declare c cursor for select 1; fetch c; move c; close c; execute p(1, -2, $1, null::text)')).toEqual([
     'plan declare c cursor for select 1',
+    'pass !',
+    'pass !',
     'pass',
     'plan execute p(1, -2, $1, null::text) !',
   ]);
@@ -35,7 +37,7 @@ test('what runs under another name is planned too, or refused', () => {
     'plan (select 2)',
   ]);
   expect(parts('explain /* ) */ (analyze /* ) */ off) (select (2))')).toEqual(['plan (select (2))']);
-  expect(parts('explain analyze execute p(1)')).toEqual(['plan execute p(1)']);
+  expect(parts('explain analyze execute p(1)')).toEqual(['plan execute p(1) !']);
   for (const text of [
     "do 'begin end'",
     'call f(1)',
