@@ -75,3 +75,20 @@ test('a principal with too many texts in line is turned away, and no other', asy
   expect(await other).toMatchObject({ kind: 'statements' });
   await Promise.all(waiting);
 });
+
+test('what is judged, what waits and what comes when it closes is told so, and nothing is left behind', async () => {
+  const grammar = await openGrammar();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const judge = async (label: string): Promise<unknown> => grammar.judge(text(70_000, label), asker('alice'));
+    const judged = Promise.all([judge('under way'), judge('waits'), judge('waits too')]);
+    await grammar[Symbol.asyncDispose]();
+    expect(vi.getTimerCount()).toBe(0);
+    const ended = { kind: 'unjudged', error: { code: '57P01' } };
+    expect(await judged).toMatchObject([ended, ended, ended]);
+    expect(await judge('comes later')).toMatchObject(ended);
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
+});

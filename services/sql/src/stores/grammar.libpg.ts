@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 
 import { Failure } from '@postern/contracts/failure';
 
+import { endingsOf } from '../domain/endings.ts';
 import type { Asker, Grammar } from '../domain/ports.ts';
 import type { Verdict } from '../domain/statements.ts';
 import { tooComplex, tooSlow } from '../domain/statements.ts';
@@ -95,6 +96,7 @@ interface Judged {
 /** What a busy machine takes to start a thread; its texts have their time after that. */
 const START_MS_MAX = 60_000;
 const STACK_MB = 64;
+const stopping: Verdict = { kind: 'unjudged', error: endingsOf('statement').draining };
 /** The parser's memory only grows; beyond this the thread is replaced. */
 const MEMORY_MAX_BYTES = 536_870_912;
 /** Of one principal; each request waits with one text at most. */
@@ -110,12 +112,14 @@ class JudgingThread {
   #current: Job | undefined;
   #timer: NodeJS.Timeout | undefined;
   #id = 0;
+  #isClosed = false;
 
   constructor(timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
   }
 
   judge(text: string, asker: Asker): Promise<Verdict> {
+    if (this.#isClosed) return Promise.resolve(stopping);
     const line = this.#lines.get(asker.principalId) ?? [];
     if (line.length >= WAITING_MAX) return Promise.reject(new Failure('UNAVAILABLE', { detail: 'too many requests at a time' }));
     const { promise, resolve } = Promise.withResolvers<Verdict>();
@@ -125,8 +129,16 @@ class JudgingThread {
     return promise;
   }
 
+  /** What is judged or waits is told so; no thread is started any more. */
   async close(): Promise<void> {
-    await this.#worker?.terminate();
+    this.#isClosed = true;
+    const worker = this.#worker;
+    this.#worker = undefined;
+    const waiting = [...this.#lines.values()].flat();
+    this.#lines.clear();
+    this.#settle(stopping);
+    for (const job of waiting) job.resolve(stopping);
+    await worker?.terminate();
   }
 
   #next(): void {
