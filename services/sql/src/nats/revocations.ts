@@ -30,7 +30,7 @@ export function hearRevocations(
   const endWhere = (isRevoked: IsRevoked): void => {
     for (const revocable of underWay) revocable.revokeWhere(isRevoked);
   };
-  const heard = new DisposableStack();
+  using heard = new DisposableStack();
   heard.use(
     listen(bus, credentialRevoked, log, (revoked) => {
       if (revoked.tokenId === undefined) sessions.revoke(revoked.principalId);
@@ -49,5 +49,5 @@ export function hearRevocations(
     sessions.revokeAll();
     for (const revocable of underWay) revocable.revokeAll();
   });
-  return heard;
+  return heard.move();
 }
