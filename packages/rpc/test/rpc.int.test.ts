@@ -163,12 +163,15 @@ busTest(
     const handlers = sessions({
       authenticate: async () => ((calls.authenticate += 1) === 1 ? never.promise : alice),
       login: async () => ((calls.login += 1) === 1 ? never.promise : opened),
+      list: async () => ({ sessions: [] }),
     });
     const stub = serveStub(await bus('session'), sessionService, handlers);
     const client = createClient(await bus('edge'), sessionService);
     await expect(client.authenticate(attempt, { remainingMs: 2_000 })).resolves.toMatchObject({ name: 'alice' });
     await expect(client.login(attempt, { remainingMs: 200 })).rejects.toMatchObject({ code: 'TIMEOUT' });
-    await eventually(() => expect(calls).toEqual({ authenticate: 2, login: 1 }));
+    // Behind all that was asked.
+    await client.list({ principalId: alice.id });
+    expect(calls).toEqual({ authenticate: 2, login: 1 });
     never.reject(new Error('the test is over'));
     await stub[Symbol.asyncDispose]();
   },

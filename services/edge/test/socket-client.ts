@@ -36,8 +36,12 @@ export async function talk(
   });
   ws.on('close', (code, reason) => closed.resolve({ code, reason: reason.toString() }));
   await once(ws, 'open');
-  // How it ended is told by `closed`.
-  ws.on('error', () => {});
+  // How it ended is told by `closed`. What else there is to say, of frames that are none above all, fails the test at its end.
+  let broken: Error | undefined;
+  ws.on('error', (error) => {
+    const isGone = 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+    if (!isGone) broken ??= error;
+  });
   return {
     ws,
     heard,
@@ -54,6 +58,7 @@ export async function talk(
     closed: closed.promise,
     async [Symbol.asyncDispose]() {
       ws.terminate();
+      if (broken !== undefined) throw broken;
     },
   };
 }
