@@ -189,7 +189,7 @@ export async function openConnection(options: ConnectOptions): Promise<Connectio
 /** What is done about a session from outside of it. */
 interface Signals {
   readonly processId: number;
-  /** Answers whether the server is known to have sent the signal. */
+  /** True: no signal can come any more, as it has been sent or never will be. False: it may still come. */
   cancel(): Promise<boolean>;
   /** Resolves when the backend is gone, or cannot be ended. */
   terminate(): Promise<void>;
@@ -285,8 +285,9 @@ export class Connection {
   }
 
   /**
-   * Asks the server to cancel what runs; resolves when it has taken note. A canceled session is not lent again. A server
-   * that has not taken note in time may do so whenever it likes: the session is ended, before that hits a later statement.
+   * Asks the server to cancel what runs; resolves when it has taken note, or will not, or the session has been ended: a
+   * server that has not taken note in time may do so whenever it likes, and would hit a later statement. A canceled session
+   * is not lent again.
    */
   async cancel(): Promise<void> {
     if (!this.#isOpen) return;
@@ -447,8 +448,9 @@ interface CancelTarget {
 const SSL_REQUEST = Buffer.of(0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f);
 
 /**
- * A CancelRequest on a socket of its own. The server closes it when the signal has been sent; false if that took too long,
- * and the signal may still come.
+ * A CancelRequest on a socket of its own, which the server closes when it has sent the signal. True when the socket is
+ * closed: no signal can come any more, as it has been sent, or never will be where the socket was refused or reset. False
+ * if that took too long: the signal may still come.
  */
 export async function sendCancel({ host, port, ssl, processID, secretKey }: CancelTarget): Promise<boolean> {
   const request = Buffer.alloc(16);
