@@ -64,93 +64,175 @@ export class MessageScanner {
 const QUERY = 0x51;
 const SYNC = 0x53;
 const FUNCTION_CALL = 0x46;
-/** Parse, Bind, Describe, Execute, Close, Flush. */
-const GROUPED: ReadonlySet<number> = new Set(Buffer.from('PBDECH'));
+/** Parse, Bind, Describe, Execute, Close. */
+const GROUPED: ReadonlySet<number> = new Set(Buffer.from('PBDEC'));
 const TERMINATE = 0x58;
 const READY = 0x5a;
 /** CommandComplete, PortalSuspended, EmptyQueryResponse: a statement has come to its end. */
 const COMPLETIONS: ReadonlySet<number> = new Set(Buffer.from('CsI'));
 const COPY_IN = 0x47;
 const COPY_ENDS: ReadonlySet<number> = new Set(Buffer.from('cf'));
+const COMPLETE = 0x43;
+const ERROR = 0x45;
 const IDLE = 0x49;
 /** So many that were answered are kept before their room is given up. */
 const ANSWERED_MAX = 1_024;
 
-/** Requests that each end in a ReadyForQuery, in their order: whether it is a Sync that asks for it. */
-class Requests {
-  #areSyncs: boolean[] = [];
-  #answered = 0;
+/**
+ * What the client has sent and the server may not have read, as far as it tells when there will be a ReadyForQuery. A
+ * group is messages that have no answer before their Sync; a request has one by itself; of copyEnds the server heeds the
+ * first that comes after it has begun COPY, and no others.
+ */
+type Sent = 'group' | 'sync' | 'request' | 'copyEnd';
 
-  get count(): number {
-    return this.#areSyncs.length - this.#answered;
+const isAnswered = (sent: Sent): boolean => sent === 'sync' || sent === 'request';
+
+class Unanswered {
+  #all: Sent[] = [];
+  #first = 0;
+  #answersDue = 0;
+
+  get size(): number {
+    return this.#all.length - this.#first;
   }
 
-  get isFirstSync(): boolean {
-    return this.#areSyncs[this.#answered] === true;
+  /** ReadyForQuery that is to come whatever the client does. */
+  get answersDue(): number {
+    return this.#answersDue;
   }
 
-  add(isSync: boolean): void {
-    this.#areSyncs.push(isSync);
+  get last(): Sent | undefined {
+    return this.size === 0 ? undefined : this.#all.at(-1);
   }
 
-  removeFirst(): void {
-    if (this.count === 0) return;
-    this.#answered += 1;
-    if (this.#answered < ANSWERED_MAX && this.count > 0) return;
-    this.#areSyncs = this.#areSyncs.slice(this.#answered);
-    this.#answered = 0;
+  at(index: number): Sent | undefined {
+    return this.#all[this.#first + index];
+  }
+
+  add(sent: Sent): void {
+    this.#all.push(sent);
+    if (isAnswered(sent)) this.#answersDue += 1;
+  }
+
+  /** Behind the first. */
+  insertSyncs(count: number): void {
+    const at = this.#first + 1;
+    this.#all = [...this.#all.slice(0, at), ...Array.from({ length: count }, (): Sent => 'sync'), ...this.#all.slice(at)];
+    this.#answersDue += count;
+  }
+
+  removeBehindFirst(count: number): void {
+    const removed = this.#all.splice(this.#first + 1, count);
+    this.#answersDue -= removed.filter(isAnswered).length;
+  }
+
+  /** All up to the one that is answered, and what stands then where it means nothing. */
+  removeAnswered(): void {
+    let isOver = false;
+    for (let sent = this.at(0); sent !== undefined && !(isOver && sent !== 'copyEnd'); sent = this.at(0)) {
+      this.#first += 1;
+      if (!isAnswered(sent)) continue;
+      isOver = true;
+      this.#answersDue -= 1;
+    }
+    if (this.#first < ANSWERED_MAX && this.size > 0) return;
+    this.#all = this.#all.slice(this.#first);
+    this.#first = 0;
   }
 }
 
 /** What both directions together say of a session: whether something is under way in it. */
 export class Traffic {
-  readonly #requests = new Requests();
+  readonly #unanswered = new Unanswered();
   #isIdle = true;
-  /** Messages have come that have no answer before the Sync that is still to come. */
-  #isGroupOpen = false;
   #hasSaidGoodbye = false;
   #completions = 0;
   /** The server waits for COPY's data, and does not heed a Sync. */
   #isCopying = false;
+  /** So many it has not heeded, if COPY has not failed before it came to read them. */
+  #syncsReadOver = 0;
   readonly fromClient = new MessageScanner((type) => this.#hearClient(type));
   readonly fromServer = new MessageScanner((type, first) => this.#hearServer(type, first));
 
   #hearClient(type: number): void {
     if (type === TERMINATE) this.#hasSaidGoodbye = true;
-    if (GROUPED.has(type)) this.#isGroupOpen = true;
-    if (COPY_ENDS.has(type)) this.#isCopying = false;
-    if (type !== QUERY && type !== SYNC && type !== FUNCTION_CALL) return;
-    if (type === SYNC && this.#isCopying) return;
-    this.#isGroupOpen = false;
-    this.#requests.add(type === SYNC);
+    if (COPY_ENDS.has(type)) this.#endCopyData();
+    else if (type === SYNC) this.#sync();
+    else if (GROUPED.has(type)) this.#ask('group');
+    else if (type === QUERY || type === FUNCTION_CALL) this.#ask('request');
+  }
+
+  #endCopyData(): void {
+    if (this.#isCopying) this.#isCopying = false;
+    else if (this.#unanswered.size > 0) this.#unanswered.add('copyEnd');
+  }
+
+  #sync(): void {
+    if (this.#isCopying) this.#syncsReadOver += 1;
+    else this.#unanswered.add('sync');
+  }
+
+  /** Within COPY the server would end the session for it: either it does, or COPY has failed. */
+  #ask(sent: 'group' | 'request'): void {
+    if (this.#isCopying) this.#heedSyncs();
+    if (sent === 'request' || this.#unanswered.last !== 'group') this.#unanswered.add(sent);
+  }
+
+  #heedSyncs(): void {
+    this.#unanswered.insertSyncs(this.#syncsReadOver);
+    this.#forgetCopy();
+  }
+
+  #forgetCopy(): void {
+    this.#isCopying = false;
+    this.#syncsReadOver = 0;
   }
 
   #hearServer(type: number, first: number): void {
     if (type === COPY_IN) this.#beginCopy();
+    if (type === COMPLETE) this.#completeCopy();
+    if (type === ERROR) this.#failCopy();
     if (type === READY || COMPLETIONS.has(type)) this.#completions += 1;
     if (type !== READY) return;
-    this.#requests.removeFirst();
-    this.#isCopying = false;
+    this.#unanswered.removeAnswered();
+    this.#forgetCopy();
     this.#isIdle = first === IDLE;
   }
 
-  /** It reads on over the Sync that follows on its Execute; the client sends another one when it is done. */
+  /** It reads on over the Sync that follows on its Execute, up to the end of the data, which may have been sent as well. */
   #beginCopy(): void {
-    this.#isCopying = true;
-    if (!this.#requests.isFirstSync) return;
-    this.#requests.removeFirst();
-    this.#isGroupOpen ||= this.#requests.count === 0;
+    const unanswered = this.#unanswered;
+    this.#forgetCopy();
+    let syncs = 0;
+    while (unanswered.at(syncs + 1) === 'sync') syncs += 1;
+    const next = unanswered.at(syncs + 1);
+    if (next !== undefined && next !== 'copyEnd') return;
+    this.#syncsReadOver = syncs;
+    this.#isCopying = next === undefined;
+    unanswered.removeBehindFirst(next === undefined ? syncs : syncs + 1);
+  }
+
+  /** What the server says between the begin of COPY and its end is about COPY: earlier statements have ended before. */
+  #completeCopy(): void {
+    this.#forgetCopy();
+    // In one group several may follow on each other.
+    if (this.#unanswered.at(0) === 'group' && this.#unanswered.at(1) === 'group') this.#unanswered.removeBehindFirst(1);
+  }
+
+  /**
+   * Whether it had read the Syncs before it failed is not told. If nothing was asked behind them, it does not matter; else
+   * none is taken for read: one too many is waited for, rather than that something runs unseen.
+   */
+  #failCopy(): void {
+    let index = 1;
+    while (this.#unanswered.at(index) === 'copyEnd' || this.#unanswered.at(index) === 'sync') index += 1;
+    if (this.#syncsReadOver > 0 && this.#unanswered.at(index) !== undefined) return this.#heedSyncs();
+    this.#forgetCopy();
   }
 
   /** Nothing is asked that is not answered, no transaction is open, and no message is under way. */
   get isQuiet(): boolean {
-    return (
-      this.#requests.count === 0 &&
-      !this.#isGroupOpen &&
-      this.#isIdle &&
-      this.fromClient.isAtBoundary &&
-      this.fromServer.isAtBoundary
-    );
+    return !this.isBusy && this.#isIdle && this.fromClient.isAtBoundary && this.fromServer.isAtBoundary;
   }
 
   /** Ends of statements so far; each counts once or twice. */
@@ -160,12 +242,12 @@ export class Traffic {
 
   /** An answer is due, whatever the client does. */
   get isAsked(): boolean {
-    return this.#requests.count > 0;
+    return this.#unanswered.answersDue > 0;
   }
 
   /** Something may be running. */
   get isBusy(): boolean {
-    return this.#requests.count > 0 || this.#isGroupOpen;
+    return this.#unanswered.size > 0 || this.#isCopying;
   }
 
   /** The client has ended the session itself. */
