@@ -27,6 +27,7 @@ import { subscribeRoute, withEvents } from './http/routes/subscribe.ts';
 import type { Listener } from './http/server.ts';
 import { createListener } from './http/server.ts';
 import type { Lifetimes } from './http/sockets/lifetime.ts';
+import { createReceiving } from './http/sockets/receiving.ts';
 import { sqlSocketRoutes } from './http/sockets/sql-socket.ts';
 import { tunnelRoute } from './http/sockets/tunnel-route.ts';
 
@@ -56,6 +57,9 @@ export interface AppOptions {
   readonly metrics: Registry;
 }
 
+/** Of messages that have not come whole, on all sockets of all kinds together. */
+const RECEIVING_BYTES_MAX = 268_435_456;
+
 function createApp(options: AppOptions): Listener {
   const { runner, desk, changes, neon, held, wire, lifetimes, cancelKeys, guard, database, verify, log, metrics } = options;
   const routes = [
@@ -68,9 +72,10 @@ function createApp(options: AppOptions): Listener {
     ...metricsRoutes(options.metricsBook),
     ...documentRoutes(options.documents),
   ];
+  const receiving = createReceiving(RECEIVING_BYTES_MAX);
   const socketRoutes = [
-    ...sqlSocketRoutes({ sessions: held, cancelKeys, lifetimes, log }),
-    tunnelRoute({ sessions: wire, cancelKeys, lifetimes, guard, database, log }),
+    ...sqlSocketRoutes({ sessions: held, cancelKeys, lifetimes, receiving, log }),
+    tunnelRoute({ sessions: wire, cancelKeys, lifetimes, receiving, guard, database, log }),
   ];
   return createListener({ routes, socketRoutes, verify, log, metrics });
 }

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
-import type { WebSocket } from 'ws';
 
 import { createReceiving, MessageWatch } from './receiving.ts';
 
@@ -22,21 +21,23 @@ function frame(opcode: number, bytes: number, isLast = true): Buffer {
 
 interface Opened {
   readonly closed: [string, number][];
-  open(name: string): PassThrough;
+  open(name: string, messageBytesMax?: number): PassThrough;
 }
 
-function world(bytesMax: number, messageBytesMax: number): Opened {
-  const receiving = createReceiving(bytesMax, messageBytesMax);
+function world(bytesMax: number, usual: number): Opened {
+  const receiving = createReceiving(bytesMax);
   const closed: [string, number][] = [];
   return {
     closed,
-    open(name) {
+    open(name, messageBytesMax = usual) {
       const socket = new PassThrough();
-      const ws: Pick<WebSocket, 'close' | 'pause'> = {
-        close: (code = 0) => void closed.push([name, code]),
-        pause: () => void socket.pause(),
+      let isEnded = false;
+      const end = (code: number): void => {
+        if (!isEnded) closed.push([name, code]);
+        isEnded = true;
+        socket.resume();
       };
-      receiving(socket, ws);
+      receiving({ socket, ws: { pause: () => void socket.pause() }, owner: { end }, messageBytesMax });
       return socket;
     },
   };
@@ -57,6 +58,21 @@ test('the socket with which messages that are not whole become too many bytes is
   two.emit('data', frame(CONTINUATION, 40));
   two.emit('data', frame(TEXT, 50, false));
   expect(closed).toEqual([['three', 1013]]);
+});
+
+/** imm-126 */
+test('sockets that take messages of different lengths have one bound together', () => {
+  const { closed, open } = world(100, 60);
+  const [short, long] = [open('short', 20), open('long')];
+  long.emit('data', frame(TEXT, 80, false));
+  expect(closed).toEqual([]);
+  short.emit('data', frame(TEXT, 14, false));
+  expect(closed).toEqual([['short', 1013]]);
+  open('other', 20).emit('data', frame(TEXT, 40, false));
+  expect(closed).toEqual([
+    ['short', 1013],
+    ['other', 1009],
+  ]);
 });
 
 /** imm-126: a part of a message keeps all the memory with which it came. */

@@ -2,27 +2,35 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 
-import { CloseCode, END_GRACE_MS } from './lifetime.ts';
+import type { LiveSocket } from './lifetime.ts';
+import { CloseCode } from './lifetime.ts';
 
-/** Watches over a socket; the one with which it becomes too much is closed. */
-export type Receiving = (socket: Pick<Duplex, 'on' | 'once' | 'destroy'>, ws: Pick<WebSocket, 'close' | 'pause'>) => void;
+export interface Receiver {
+  readonly socket: Pick<Duplex, 'on' | 'once'>;
+  readonly ws: Pick<WebSocket, 'pause'>;
+  /** Takes and passes on nothing more once it was ended. */
+  readonly owner: Pick<LiveSocket, 'end'>;
+  /** The longest message that is taken. */
+  readonly messageBytesMax: number;
+}
 
-export function createReceiving(bytesMax: number, messageBytesMax: number): Receiving {
+/** Watches over a socket; the one with which it becomes too much is ended. */
+export type Receiving = (receiver: Receiver) => void;
+
+/** The bound is that of all sockets together, whatever they speak. */
+export function createReceiving(bytesMax: number): Receiving {
   let total = 0;
-  return (socket, ws) => {
+  return ({ socket, ws, owner, messageBytesMax }) => {
     const watch = new MessageWatch();
     let held = 0;
     const hold = (bytes: number): void => {
       total += bytes - held;
       held = bytes;
     };
-    let late: NodeJS.Timeout | undefined;
     const end = (code: number, reason: string): void => {
-      if (late !== undefined) return;
-      ws.close(code, reason);
+      owner.end(code, reason);
       // Until the peer has heard of it, it may send on.
       ws.pause();
-      late = setTimeout(() => socket.destroy(), END_GRACE_MS);
     };
     socket.on('data', (chunk: Buffer) => {
       const { ended, isPart } = watch.pass(chunk);
@@ -31,10 +39,7 @@ export function createReceiving(bytesMax: number, messageBytesMax: number): Rece
       if (held > messageBytesMax * 2) end(CloseCode.tooBig, 'too much came within one message');
       else if (total > bytesMax) end(CloseCode.tryAgain, 'too much is being received at a time');
     });
-    socket.once('close', () => {
-      hold(0);
-      clearTimeout(late);
-    });
+    socket.once('close', () => hold(0));
   };
 }
 

@@ -13,26 +13,23 @@ import { Conversation } from './conversation.ts';
 import type { Lifetimes } from './lifetime.ts';
 import { TOO_MANY_SOCKETS } from './lifetime.ts';
 import type { Receiving } from './receiving.ts';
-import { createReceiving } from './receiving.ts';
 
 export interface SqlSocketOptions {
   readonly sessions: HeldSessions;
   readonly cancelKeys: CancelKeys;
   readonly lifetimes: Lifetimes;
+  readonly receiving: Receiving;
   readonly log: Logger;
 }
 
 /** Bytes of a message, 5 MiB; a longer one ends the connection with 1009. */
 const MESSAGE_BYTES_MAX = 5_242_880;
-/** Of messages that have not come whole, on all sockets together. */
-const RECEIVING_BYTES_MAX = 268_435_456;
 
 export function sqlSocketRoutes(options: SqlSocketOptions): SocketRoute[] {
   const server = createSocketServer();
-  const receiving = createReceiving(RECEIVING_BYTES_MAX, MESSAGE_BYTES_MAX);
   const route = (path: string, isVersioned: boolean): SocketRoute => ({
     path,
-    accept: (visit) => accept(visit, { ...options, server, receiving, isVersioned }),
+    accept: (visit) => accept(visit, { ...options, server, isVersioned }),
   });
   return [route('/api/experimental/sql', false), route('/api/v1/sql', true)];
 }
@@ -59,7 +56,6 @@ async function accept(
     isVersioned,
   }: SqlSocketOptions & {
     readonly server: WebSocketServer;
-    readonly receiving: Receiving;
     readonly isVersioned: boolean;
   },
 ): Promise<void> {
@@ -78,8 +74,8 @@ async function accept(
   let isMade = false;
   server.handleUpgrade(request, socket, head, (ws) => {
     isMade = true;
-    receiving(socket, ws);
     conversation.start(ws, session, notices);
+    receiving({ socket, ws, owner: conversation, messageBytesMax: MESSAGE_BYTES_MAX });
   });
   if (!isMade) session.close();
 }

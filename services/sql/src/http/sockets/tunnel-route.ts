@@ -7,20 +7,19 @@ import type { SocketRoute } from '../server.ts';
 import type { Lifetimes } from './lifetime.ts';
 import { TOO_MANY_SOCKETS } from './lifetime.ts';
 import type { TunnelOptions } from './tunnel.ts';
-import { createReceiving } from './receiving.ts';
+import type { Receiving } from './receiving.ts';
 import { Tunnel } from './tunnel.ts';
 
 export interface TunnelRouteOptions extends TunnelOptions {
   readonly lifetimes: Lifetimes;
+  readonly receiving: Receiving;
   readonly log: Logger;
 }
 
 /** Bytes of a message, 16 MiB: the driver puts all it writes at a time into one. A longer one ends the connection with 1009. */
 const MESSAGE_BYTES_MAX = 16_777_216;
-/** Of messages that have not come whole, on all sockets together. */
-const RECEIVING_BYTES_MAX = 268_435_456;
 
-export function tunnelRoute({ lifetimes, log, ...options }: TunnelRouteOptions): SocketRoute {
+export function tunnelRoute({ lifetimes, receiving, log, ...options }: TunnelRouteOptions): SocketRoute {
   const server = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -28,14 +27,13 @@ export function tunnelRoute({ lifetimes, log, ...options }: TunnelRouteOptions):
     autoPong: false,
     maxPayload: MESSAGE_BYTES_MAX,
   });
-  const receiving = createReceiving(RECEIVING_BYTES_MAX, MESSAGE_BYTES_MAX);
   return {
     path: '/v2',
     async accept({ caller, request, socket, head, requestId }) {
       if (!lifetimes.hasRoom(caller.principal)) throw new Failure('UNAVAILABLE', { detail: TOO_MANY_SOCKETS });
       server.handleUpgrade(request, socket, head, (ws) => {
         const tunnel = new Tunnel(ws, { ...options, caller, log: log.child({ requestId }) });
-        receiving(socket, ws);
+        receiving({ socket, ws, owner: tunnel, messageBytesMax: MESSAGE_BYTES_MAX });
         ws.once('close', lifetimes.add(tunnel));
       });
     },
