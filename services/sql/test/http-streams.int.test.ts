@@ -362,6 +362,14 @@ test('HEAD is answered as GET is, without a body, and begins nothing', async ({ 
     const told = await head(path);
     expect([path, told.status, told.headers.get('content-type')]).toEqual([path, 200, 'text/event-stream; charset=utf-8']);
   }
+  for (const [path, status] of [
+    ['/api/sql/subscribe', 422],
+    ['/api/sql/subscribe?query=subscribe', 400],
+    ['/api/sql/subscribe?query=values(1)&options=1', 400],
+    ['/api/sql/listen', 422],
+  ] as const) {
+    expect([path, (await head(path)).status, (await head(path, 'GET')).status]).toEqual([path, status, status]);
+  }
   expect((await head('/api/sql/statements/none')).status).toBe(404);
   const refused = await head('/api/sql/statements', 'DELETE');
   expect([refused.status, refused.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST']);

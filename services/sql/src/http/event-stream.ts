@@ -1,6 +1,11 @@
 /** Server-sent events on one response. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 
+const HEAD = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-store',
+  'x-accel-buffering': 'no',
+};
 const HEARTBEAT_MS = 15_000;
 const HEARTBEAT = ': still here\n\n';
 
@@ -34,11 +39,7 @@ export class EventStream {
   #open(): void {
     if (this.#isOpen) return;
     this.#isOpen = true;
-    this.response.writeHead(200, {
-      'content-type': 'text/event-stream; charset=utf-8',
-      'cache-control': 'no-store',
-      'x-accel-buffering': 'no',
-    });
+    this.response.writeHead(200, HEAD);
     this.#heartbeat = setInterval(() => this.#write(HEARTBEAT), HEARTBEAT_MS);
     this.response.once('close', () => clearInterval(this.#heartbeat));
     this.response.flushHeaders();
@@ -74,6 +75,13 @@ export class EventStream {
     clearInterval(this.#heartbeat);
     if (!this.response.destroyed) this.response.end();
   }
+}
+
+/** Answers HEAD, if that is what was asked: a stream has no end, and is not begun for it. */
+export function isHeadAnswered({ method }: IncomingMessage, response: ServerResponse): boolean {
+  if (method !== 'HEAD') return false;
+  response.writeHead(200, HEAD).end();
+  return true;
 }
 
 function frame(event: string, data: Buffer, id: string | undefined): Buffer {

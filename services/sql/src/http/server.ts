@@ -42,8 +42,6 @@ export interface Route {
   readonly path: string;
   /** What is thrown is presented, or ends the connection if the answer has begun. */
   readonly serve: (visit: Visit) => Promise<void>;
-  /** Its answer has no end: HEAD is not what begins it. */
-  readonly isEndless?: boolean;
 }
 
 export interface SocketRoute {
@@ -104,8 +102,6 @@ export function createListener({ routes, socketRoutes, verify, log, metrics }: S
       if (found.kind === 'otherMethod')
         return sendText(response.setHeader('allow', found.allow.join(', ')), 405, 'method not allowed');
       caller = await admit(verify, request);
-      if (request.method === 'HEAD' && found.route.isEndless === true)
-        return void response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' }).end();
       await found.route.serve({ caller, request, response, requestId, params: found.params });
     } catch (error) {
       fail(error, request, response, requestId);

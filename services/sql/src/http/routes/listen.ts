@@ -4,7 +4,7 @@ import { Failure } from '@postern/contracts/failure';
 import type { ChannelFeeds } from '../../domain/channels.ts';
 import { channelsFault } from '../../domain/channels.ts';
 import type { SqlError } from '../../domain/entries.ts';
-import { EventStream } from '../event-stream.ts';
+import { EventStream, isHeadAnswered } from '../event-stream.ts';
 import type { Route } from '../server.ts';
 
 /** What a reader may leave untaken. */
@@ -15,11 +15,11 @@ const tooSlow: SqlError = { message: 'the feed was ended because its reader take
 export const listenRoute = (feeds: ChannelFeeds): Route => ({
   method: 'GET',
   path: '/api/sql/listen',
-  isEndless: true,
   serve: async ({ caller, request, response }) => {
     const channels = new URL(request.url ?? '', 'http://sql').searchParams.getAll('channel');
     const fault = channelsFault(channels);
     if (fault !== undefined) throw new Failure('SQL_BODY_SHAPE', { detail: fault });
+    if (isHeadAnswered(request, response)) return;
     const events = new EventStream(response);
     const send = (event: string, data: unknown): void => events.send(event, Buffer.from(JSON.stringify(data)));
     const refuse = (error: SqlError): void => {

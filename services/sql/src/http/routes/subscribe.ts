@@ -8,7 +8,7 @@ import type { SqlRequest } from '../../domain/ports.ts';
 import type { Recognised, SubscribeStatement, Subscriptions, SubscriptionSink } from '../../domain/subscribe.ts';
 import { notAlone, recognise } from '../../domain/subscribe.ts';
 import { checkContentType, takeBody } from '../middleware/body.ts';
-import { EventStream } from '../event-stream.ts';
+import { EventStream, isHeadAnswered } from '../event-stream.ts';
 import { readBody, readOptions } from '../schemas.ts';
 import type { Route, Visit } from '../server.ts';
 
@@ -17,7 +17,6 @@ type AnySubscriptions = Pick<Subscriptions<never>, 'subscribe'>;
 export const subscribeRoute = (subscriptions: AnySubscriptions): Route => ({
   method: 'GET',
   path: '/api/sql/subscribe',
-  isEndless: true,
   serve: async (visit) => {
     const query = new URL(visit.request.url ?? '', 'http://sql').searchParams.get('query') ?? '';
     if (query.trim() === '') throw new Failure('SQL_BODY_SHAPE', { detail: 'the parameter "query" is missing' });
@@ -57,6 +56,7 @@ async function stream(subscriptions: AnySubscriptions, visit: Visit, found: Reco
   if (found === undefined || found.kind === 'refused') return refuse(response, found?.error ?? notAlone, 400);
   const settings = readOptions(request.url ?? '');
   const statement = withToken(found.statement, request.headers['last-event-id']);
+  if (isHeadAnswered(request, response)) return;
   const events = new EventStream(response);
   const sink = new EventSink(events, statement.options.resume !== undefined, found.isFollowed);
   const subscription = subscriptions.subscribe({ caller, statement, settings }, sink);
