@@ -22,7 +22,7 @@ import { shippedMetrics } from './domain/shipped-metrics.ts';
 import { noChangeLog, openChangeLog } from './stores/changes-log.pg.ts';
 import { openGrammar } from './stores/grammar.libpg.ts';
 import { openGuard } from './stores/limits-file.fs.ts';
-import { createOffice } from './stores/office.pg.ts';
+import { createExecutors } from './stores/executors.pg.ts';
 import { createSessions } from './stores/sessions.pg.ts';
 import { createSpoolSpace } from './stores/spool.fs.ts';
 
@@ -69,7 +69,7 @@ await runService(
     const lifetimes = createLifetimes({ drainMs, now: () => Date.now() });
     const cancelKeys = createCancelKeys();
     const read = readMetricPages(config.metricsFile);
-    const office = createOffice({
+    const executors = createExecutors({
       replicaId,
       pool,
       sessions,
@@ -109,12 +109,12 @@ await runService(
       log,
       metrics,
     });
-    scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: office.underWay }));
+    scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: executors.underWay }));
     scope.use(hearCancels(bus, log, cancelKeys));
     const door = scope.use(
       await openApp(
         {
-          ...office,
+          ...executors,
           streamMs: config.streamTimeMs,
           documents: readDocuments(),
           lifetimes,

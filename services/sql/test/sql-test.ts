@@ -41,7 +41,7 @@ import { openGrammar } from '../src/stores/grammar.libpg.ts';
 import type { NeonLimits } from '../src/stores/neon-task.pg.ts';
 import type { RunnerLimits } from '../src/stores/query-runner.pg.ts';
 import type { SessionsOptions } from '../src/stores/sessions.pg.ts';
-import { createOffice } from '../src/stores/office.pg.ts';
+import { createExecutors } from '../src/stores/executors.pg.ts';
 import { createSessions } from '../src/stores/sessions.pg.ts';
 import { createSpoolSpace } from '../src/stores/spool.fs.ts';
 import type { StatementsOptions } from '../src/stores/statements.fs.ts';
@@ -292,7 +292,7 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
   const lifetimes = createLifetimes({ drainMs: settings.drainMs ?? 2_000, now: () => Date.now() });
   const cancelKeys = createCancelKeys();
   const metrics = new Registry();
-  const office = createOffice({
+  const executors = createExecutors({
     replicaId,
     pool: own,
     sessions,
@@ -328,13 +328,13 @@ async function startSql({ nats, database, auth, scope }: World, settings: SqlSet
     log,
     metrics,
   });
-  scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: office.underWay }));
+  scope.use(hearRevocations(bus, log, { sessions, sockets: lifetimes, underWay: executors.underWay }));
   scope.use(hearCancels(bus, log, cancelKeys));
   await bus.flush();
   const door = scope.use(
     await openApp(
       {
-        ...office,
+        ...executors,
         streamMs: settings.streamMs ?? 60_000,
         documents: readDocuments(),
         lifetimes,

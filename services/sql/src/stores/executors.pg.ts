@@ -1,4 +1,4 @@
-/** The office: all that works for people, over the same sessions, under the same guard, with the same room for answers. */
+/** The executors: all that runs things for people, over the same sessions, under the same guard, with the same room for answers. */
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
@@ -33,7 +33,7 @@ import { openDesk } from './statements.fs.ts';
 import { createWireSessions } from './tunnel.pg.ts';
 import { createYardstick } from './yardstick.pg.ts';
 
-export interface OfficeOptions {
+export interface ExecutorsOptions {
   readonly replicaId: string;
   /** Sessions of the service's own login. */
   readonly pool: pg.Pool;
@@ -57,7 +57,7 @@ export interface OfficeOptions {
 }
 
 /** What is to be disposed of ends what it has under way: the door says when. */
-export interface Office {
+export interface Executors {
   readonly runner: QueryRunner;
   readonly neon: NeonRunner;
   readonly desk: OpenDesk;
@@ -71,7 +71,7 @@ export interface Office {
   readonly underWay: readonly Revocable[];
 }
 
-export function createOffice(options: OfficeOptions): Office {
+export function createExecutors(options: ExecutorsOptions): Executors {
   const { replicaId, pool, sessions, grammar, guard, changeLog, clock, limits, sockets, log, metrics } = options;
   const catalog = createCatalog(pool, clock.now);
   const yardstick = createYardstick(pool, clock.now);
