@@ -12,6 +12,7 @@ export const sqlErrors = defineErrors({
   SQL_STATEMENT_RUNNING: { status: 409, title: 'The statement has not ended' },
   SQL_STATEMENTS_FULL: { status: 429, title: 'Too many statements are kept' },
   SQL_PAGE_MALFORMED: { status: 400, title: 'There is no such page' },
+  SQL_SOCKETS_LIMIT: { status: 429, title: 'Too many sockets of yours are open' },
   SQL_CONNECTION_LIMIT: { status: 500, title: 'The connection limit is reached' },
 });
 

@@ -435,6 +435,30 @@ test('a replica whose door is shut is passed over; with none left the client is 
   expect(await refusedWith(world, 'password', PATH)).toBe(503);
 });
 
+test('who has too many sockets at one replica is not tried at another', async ({ open }) => {
+  await using world = await open();
+  await using second = await openCanary(async () => Promise.reject(new Error('nobody')));
+  const { origin: url } = second;
+  await using _second = await announce(world.buses.sql, 'sql', { replicaId: 'sql-2', url, isReady: async () => true });
+  let asked = 0;
+  let answer = '';
+  for (const replica of [world.sql, second]) {
+    replica.upgrade = (_request, socket) => {
+      asked += 1;
+      socket.end(`HTTP/1.1 ${answer}\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfull`);
+    };
+  }
+  const full = { code: 1_013, reason: 'full' };
+  answer = '503 No';
+  await eventually(async () => {
+    asked = 0;
+    expect([await greeted(world, 'password', ALICE), asked]).toEqual([full, 2]);
+  });
+  answer = '429 No';
+  asked = 0;
+  expect([await greeted(world, 'password', ALICE), asked]).toEqual([full, 1]);
+});
+
 /** A socket is work under way for as long as it is open. */
 test('of two replicas each gets every other socket, whatever requests come between', async ({ open }) => {
   await using world = await open();

@@ -80,7 +80,7 @@ export function refusalOfService(status: number, body: string): Refusal {
   const reason = text('message') ?? text('detail') ?? text('title') ?? (told.size === 0 ? body.trim() : '');
   const code = text('code') ?? '';
   return refusal(
-    status === 503 ? CLOSE.tryAgain : CLOSE.protocol,
+    status === 503 || status === 429 ? CLOSE.tryAgain : CLOSE.protocol,
     reason === '' ? `the service answered ${status}` : reason,
     SQL_STATE.test(code) ? code : '08004',
     status,

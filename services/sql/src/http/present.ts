@@ -14,7 +14,10 @@ export function present(failure: Failure, requestId: string | undefined): Presen
   if (transport !== undefined) {
     return {
       status: transport.status,
-      headers: { 'content-type': 'text/plain; charset=utf-8' },
+      headers: {
+        'content-type': 'text/plain; charset=utf-8',
+        ...(transport.status === 429 && { 'retry-after': String(failure.retryAfterSeconds ?? 1) }),
+      },
       body: failure.detail ?? transport.title,
     };
   }

@@ -29,15 +29,17 @@ test('one person has so many sockets, and room again when one of them has closed
   const lifetimes = start();
   const [alice, bob] = [principalOf('alice'), principalOf('bob')];
   const opened = Array.from({ length: SOCKETS_MAX }, () => {
-    expect(lifetimes.hasRoom(alice)).toBe(true);
+    lifetimes.requireRoom(alice);
     return watch(lifetimes);
   });
-  expect([lifetimes.hasRoom(alice), lifetimes.hasRoom(bob)]).toEqual([false, true]);
+  const full = expect.objectContaining({ code: 'SQL_SOCKETS_LIMIT' }) as Error;
+  expect(() => lifetimes.requireRoom(alice)).toThrow(full);
+  lifetimes.requireRoom(bob);
   opened[0]?.closed();
   opened[0]?.closed();
-  expect(lifetimes.hasRoom(alice)).toBe(true);
+  lifetimes.requireRoom(alice);
   watch(lifetimes);
-  expect(lifetimes.hasRoom(alice)).toBe(false);
+  expect(() => lifetimes.requireRoom(alice)).toThrow(full);
 });
 
 test('a revoked person loses all sockets, a revoked token its own', () => {

@@ -1,5 +1,6 @@
 /** How long sockets may live: what was proved when they were opened may end before they do, and so may this process. */
 import type { Principal } from '@postern/contracts/common';
+import { Failure } from '@postern/contracts/failure';
 
 import type { Occupation } from '../../domain/inspections.ts';
 import type { IsRevoked, RevokedCredential, RevokedSession } from '../../domain/revocation.ts';
@@ -32,7 +33,6 @@ export const DRAIN_PING = Buffer.from('postern-drain');
 
 /** Sockets of one principal: one whose session has ended may stay until its client says something. */
 export const SOCKETS_MAX = 1_000;
-export const TOO_MANY_SOCKETS = `${SOCKETS_MAX} sockets of yours are open here`;
 
 /** How long the peer has to answer a Close. */
 export const END_GRACE_MS = 1_000;
@@ -46,8 +46,8 @@ export interface LiveSocket {
 }
 
 export interface Lifetimes extends AsyncDisposable {
-  /** Whether one more of this principal may be opened. */
-  hasRoom(principal: Principal): boolean;
+  /** Throws if no more of this principal may be opened. */
+  requireRoom(principal: Principal): void;
   /** Watches over a socket until the answer is called, when the socket has closed. */
   add(socket: LiveSocket): () => void;
   credentialRevoked(revoked: RevokedCredential): void;
@@ -96,7 +96,10 @@ export function createLifetimes({ drainMs, now }: LifetimesOptions): Lifetimes {
   };
 
   return {
-    hasRoom: ({ id }) => (counts.get(id) ?? 0) < SOCKETS_MAX,
+    requireRoom({ id }) {
+      if ((counts.get(id) ?? 0) < SOCKETS_MAX) return;
+      throw new Failure('SQL_SOCKETS_LIMIT', { detail: `${SOCKETS_MAX} sockets of yours are open here` });
+    },
     add(socket) {
       sockets.add(socket);
       count(socket.principal, 1);

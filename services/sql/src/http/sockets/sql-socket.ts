@@ -1,5 +1,4 @@
 /** `/api/experimental/sql` and `/api/v1/sql`: opens the session, then makes the handshake. */
-import { Failure } from '@postern/contracts/failure';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
 
@@ -11,7 +10,6 @@ import type { SocketRoute, SocketVisit } from '../server.ts';
 import { refuseUpgrade } from '../server.ts';
 import { Conversation } from './conversation.ts';
 import type { Lifetimes } from './lifetime.ts';
-import { TOO_MANY_SOCKETS } from './lifetime.ts';
 import type { Receiving } from './receiving.ts';
 
 export interface SqlSocketOptions {
@@ -61,7 +59,7 @@ async function accept(
 ): Promise<void> {
   const settings = readOptions(request.url ?? '');
   const { principal } = caller;
-  if (!lifetimes.hasRoom(principal)) throw new Failure('UNAVAILABLE', { detail: TOO_MANY_SOCKETS });
+  lifetimes.requireRoom(principal);
   const conversation = new Conversation({ principal, socket, cancelKeys, isVersioned, log: log.child({ requestId }) });
   const gone = Promise.withResolvers<void>();
   socket.once('close', () => gone.resolve());

@@ -1,11 +1,9 @@
 /** `/v2`: where the Neon driver's Pool and Client connect. */
-import { Failure } from '@postern/contracts/failure';
 import type { Logger } from 'pino';
 import { WebSocketServer } from 'ws';
 
 import type { SocketRoute } from '../server.ts';
 import type { Lifetimes } from './lifetime.ts';
-import { TOO_MANY_SOCKETS } from './lifetime.ts';
 import type { TunnelOptions } from './tunnel.ts';
 import type { Receiving } from './receiving.ts';
 import { Tunnel } from './tunnel.ts';
@@ -30,7 +28,7 @@ export function tunnelRoute({ lifetimes, receiving, log, ...options }: TunnelRou
   return {
     path: '/v2',
     async accept({ caller, request, socket, head, requestId }) {
-      if (!lifetimes.hasRoom(caller.principal)) throw new Failure('UNAVAILABLE', { detail: TOO_MANY_SOCKETS });
+      lifetimes.requireRoom(caller.principal);
       server.handleUpgrade(request, socket, head, (ws) => {
         const tunnel = new Tunnel(ws, { ...options, caller, log: log.child({ requestId }) });
         receiving({ socket, ws, owner: tunnel, messageBytesMax: MESSAGE_BYTES_MAX });
