@@ -1,4 +1,5 @@
 /** The session that reads the server's log: what it leaves there when it is closed. */
+import net from 'node:net';
 import { createLogger } from '@postern/service-kit/log';
 import { eventually } from '@postern/testkit/eventually';
 import pg from 'pg';
@@ -49,4 +50,54 @@ test('and if it had hardly begun', async ({ database }) => {
     await changes[Symbol.asyncDispose]();
     expect(await slots(database)).toEqual([]);
   }
+});
+
+/** A way to a server that from some moment on says nothing, and hears nothing. */
+async function freezingWay(serverUrl: string): Promise<AsyncDisposable & { url: string; freeze(): void }> {
+  const url = new URL(serverUrl);
+  const [host, port] = [url.hostname, Number(url.port)];
+  const sockets = new Set<net.Socket>();
+  let isFrozen = false;
+  const proxy = net.createServer((client) => {
+    const toServer = net.connect(port, host);
+    for (const [from, to] of [
+      [client, toServer],
+      [toServer, client],
+    ] as const) {
+      sockets.add(from);
+      from.on('error', () => {});
+      from.on('data', (bytes) => {
+        if (!isFrozen) to.write(bytes);
+      });
+    }
+  });
+  const listening = Promise.withResolvers<void>();
+  proxy.listen(0, '127.0.0.1', listening.resolve);
+  await listening.promise;
+  const address = proxy.address();
+  if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
+  url.hostname = '127.0.0.1';
+  url.port = String(address.port);
+  return {
+    url: url.href,
+    freeze: () => {
+      isFrozen = true;
+    },
+    [Symbol.asyncDispose]: async () => {
+      proxy.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+test('a server that has ceased to answer while it made the slot is not waited for', async ({ database }) => {
+  await using way = await freezingWay(database.url);
+  await using scope = new AsyncDisposableStack();
+  const holder = scope.adopt(new pg.Client({ connectionString: database.url }), (client) => client.end());
+  await holder.connect();
+  await holder.query('begin; select pg_current_xact_id()');
+  const changes = openChangeLog({ databaseUrl: way.url, log });
+  await eventually(async () => expect(await slots(database)).toEqual([{ active: true, isReady: false }]));
+  way.freeze();
+  await changes[Symbol.asyncDispose]();
 });

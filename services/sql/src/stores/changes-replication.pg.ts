@@ -63,8 +63,11 @@ export async function openReplication(
     Object.assign(key, { processID, secretKey });
   });
   let isOver = false;
+  let late: NodeJS.Timeout | undefined;
   const giveUp = async (): Promise<void> => {
-    if (key.processID === 0) return void client.connection.stream.destroy();
+    const { stream } = client.connection;
+    if (key.processID === 0) return void stream.destroy();
+    late = setTimeout(() => stream.destroy(), GOODBYE_MS);
     // A server that waits for the transactions of others hears nothing else, and one signal may come before what it is for.
     while (!isOver) {
       await sendCancel({ host: client.host, port: client.port, ssl, ...key });
@@ -92,6 +95,7 @@ export async function openReplication(
     throw error;
   } finally {
     isOver = true;
+    clearTimeout(late);
     closing.removeEventListener('abort', givingUp);
   }
 }
