@@ -64,9 +64,11 @@ const LINE_BYTES = 64;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
 
+type Images = Pick<ImageRows, keyof ImageRows>;
+
 export class ImageSource implements Source {
   readonly isFinite = false;
-  readonly #images: ImageRows;
+  readonly #images: Images;
   readonly #log: ChangeLog;
   readonly #clock: Clock;
   readonly #listener: SourceListener;
@@ -79,8 +81,10 @@ export class ImageSource implements Source {
   #comingBytes = 0;
   #reached = 0n;
   #checkAt: number;
+  /** To the next look at what is in doubt: on an idle server, the log may not be told far enough until somebody writes. */
+  #doubtMs = RETRY_MS;
 
-  constructor(images: ImageRows, log: ChangeLog, clock: Clock, listener: SourceListener) {
+  constructor(images: Images, log: ChangeLog, clock: Clock, listener: SourceListener) {
     this.#images = images;
     this.#log = log;
     this.#clock = clock;
@@ -197,12 +201,15 @@ export class ImageSource implements Source {
       this.#from = 0;
     }
     const told = apply();
+    this.#doubtMs = RETRY_MS;
     this.#checkSoon();
     return told;
   }
 
   #checkSoon(): void {
-    if (this.#images.isInDoubt) this.#checkAt = this.#clock.now() + RETRY_MS;
+    if (!this.#images.isInDoubt) return;
+    this.#checkAt = this.#clock.now() + this.#doubtMs;
+    this.#doubtMs = Math.min(this.#doubtMs * 2, CHECK_MS);
   }
 
   /** Lines that wait are not held for who will not show them. */
