@@ -235,7 +235,6 @@ describe('nobody is shown what is not theirs to see', () => {
       extra_float_digits: '-15',
       DateStyle: 'SQL, DMY',
       TimeZone: 'Asia/Kolkata',
-      array_nulls: 'off',
       transform_null_equals: 'on',
     };
     const path = `/api/sql/subscribe?query=${encodeURIComponent(`SELECT id FROM ${t}`)}&options=${encodeURIComponent(JSON.stringify(options))}`;

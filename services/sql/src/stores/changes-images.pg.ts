@@ -40,6 +40,11 @@ const tableChanged: SqlError = {
   code: '55000',
   hint: 'Subscribe again for a snapshot.',
 };
+const readOtherwise: SqlError = {
+  message: 'array_nulls or xmloption is not what it was when the subscription began',
+  code: '55000',
+  hint: 'Subscribe again for a snapshot.',
+};
 const unjudged: SqlError = {
   message: 'a changed row could not be judged by the policies of the table',
   code: '55000',
@@ -65,6 +70,10 @@ const OUR_SETTINGS: Question = [
     .map(([name, value]) => `pg_catalog.set_config('${name}', '${value}', true)`)
     .join(', ')}`,
 ];
+
+/** Values of the log meet the caller's expressions under the caller's settings, of which these would make other values of them. */
+const READING = "pg_catalog.concat_ws(' ', pg_catalog.current_setting('array_nulls'), pg_catalog.current_setting('xmloption'))";
+const READ_AS_LOGGED = 'on content';
 
 export interface ImagesOptions {
   readonly query: string;
@@ -95,9 +104,8 @@ async function prepare(
   try {
     const [plan] = await asking.ask([`EXPLAIN (VERBOSE, FORMAT JSON) ${query}`]);
     if (!isScan(plan?.[0] ?? '')) return undefined;
-    const [found] = await asking.ask(tableOf(plain));
-    const oid = found?.[0] ?? undefined;
-    if (oid === undefined) return undefined;
+    const [[oid, reading] = []] = await asking.ask(tableOf(plain));
+    if (oid === undefined || oid === null || reading !== READ_AS_LOGGED) return undefined;
     const [, told] = await asking.ask(['SAVEPOINT own'], OUR_SETTINGS, askForFacts(oid, named), ['ROLLBACK TO own']);
     const facts = readFacts(told?.[0] ?? '');
     if (!facts.isSuited || named.columns.some((column) => !facts.table.columns.includes(column))) return undefined;
@@ -116,7 +124,10 @@ async function prepare(
   }
 }
 
-const tableOf = ({ table }: PlainQuery): Question => [`SELECT pg_catalog.to_regclass($1)::pg_catalog.oid, ${SCHEMAS}`, [table]];
+const tableOf = ({ table }: PlainQuery): Question => [
+  `SELECT pg_catalog.to_regclass($1)::pg_catalog.oid, ${READING}, ${SCHEMAS}`,
+  [table],
+];
 
 const isSame = (one: readonly Column[], other: readonly Column[]): boolean =>
   one.length === other.length && one.every(({ name, oid }, index) => name === other[index]?.name && oid === other[index]?.oid);
@@ -175,14 +186,15 @@ type Step = Op | { readonly lsn: bigint; readonly key: undefined };
 export class ImageRows {
   readonly #prepared: Prepared;
   readonly #rows = new KeyedRows();
+  /** As they were when the table was last looked at. */
   #row: TableRow;
-  /** The rows are stored elsewhere than they were, of which a TRUNCATE in the log may tell yet. */
-  #moved: TableRow | undefined;
-  /** Something was altered that is as before, if it was not rights that were granted again: keys may be missing in the log. */
-  #altered: TableRow | undefined;
-  /** The last TRUNCATE, and whether the catalog has not shown it yet. */
-  #truncatedAt = 0n;
-  #isTruncated = false;
+  /** The rows were found to be stored elsewhere, between two looks: if no TRUNCATE is told from there, they were written anew. */
+  #moves: readonly { readonly from: bigint; readonly to: bigint }[] = [];
+  /**
+   * The table's row of the catalog, or its key's, is a new one although it looks the same; it may have looked different in
+   * between: until the log has been told this far, changed rows may lack their old keys.
+   */
+  #alteredAt = 0n;
 
   constructor(prepared: Prepared) {
     this.#prepared = prepared;
@@ -204,7 +216,8 @@ export class ImageRows {
   /** In a transaction whose snapshot is known: what is there at the start. */
   async start(asking: Asking, told: (row: Buffer) => Promise<void> | undefined): Promise<void> {
     const { row: found } = await this.#look(asking);
-    this.#row = found;
+    // The snapshot is older than the place.
+    this.#row = { ...found, place: 0n };
     await asking.ask(['ROLLBACK TO own']);
     const { snapshot, describeRows } = this.#prepared;
     await readRows(asking, snapshot, [], describeRows, {
@@ -219,7 +232,7 @@ export class ImageRows {
   /** Whether the caller may still read what is subscribed to, and what the policies demand; leaves our settings. */
   async #look(asking: Asking): Promise<TableFacts> {
     const { query, plain, oid, named, facts } = this.#prepared;
-    const [[found] = [], , [told] = []] = await asking.ask(
+    const [[found, reading] = [], , [told] = []] = await asking.ask(
       // Nothing is read, but the rights are checked, and the table cannot be altered until the transaction ends.
       [`SELECT FROM (${query}) AS q LIMIT 0`],
       tableOf(plain),
@@ -228,6 +241,7 @@ export class ImageRows {
       askForFacts(oid, named),
     );
     if (found !== oid || told === undefined || told === null) throw new QueryFailure(tableChanged);
+    if (reading !== READ_AS_LOGGED) throw new QueryFailure(readOtherwise);
     const now = readFacts(told);
     const isAsBefore = now.definition === facts.definition && facts.labels.values().every((label) => now.labels.has(label));
     if (!isAsBefore) throw new QueryFailure(tableChanged);
@@ -238,33 +252,20 @@ export class ImageRows {
   async #check(asking: Asking): Promise<TableFacts> {
     const now = await this.#look(asking);
     const { row } = now;
-    if (row.storage === this.#row.storage) {
-      if (row.version !== this.#row.version && row.notes === this.#row.notes) this.#altered = row;
-      this.#row = row;
-    } else if (this.#isTruncated) {
-      this.#isTruncated = false;
-      this.#row = row;
-    } else if (row.storage !== this.#moved?.storage) this.#moved = row;
+    if (row.version !== this.#row.version) this.#alteredAt = row.place;
+    if (row.storage !== this.#row.storage) this.#moves = [...this.#moves, { from: this.#row.place, to: row.place }];
+    this.#row = row;
     return now;
-  }
-
-  #truncate(lsn: bigint): void {
-    if (lsn === this.#truncatedAt) return;
-    this.#truncatedAt = lsn;
-    this.#isTruncated = this.#moved === undefined;
-    this.#row = this.#moved ?? this.#row;
-    this.#moved = undefined;
   }
 
   /** Whether the log is to tell yet what has become of the table. */
   get isInDoubt(): boolean {
-    return this.#moved !== undefined || this.#altered !== undefined;
+    return this.#moves.length > 0;
   }
 
   /** Everything before this place of the log has been told. Throws if the rows were written anew without a word in it. */
   settle(reached: bigint): void {
-    if (this.#moved !== undefined && reached >= this.#moved.place) throw new QueryFailure(tableChanged);
-    if (this.#altered !== undefined && reached >= this.#altered.place) this.#altered = undefined;
+    if (this.#moves.some(({ to }) => reached >= to)) throw new QueryFailure(tableChanged);
   }
 
   /** Throws if the caller may not read any more what is subscribed to. */
@@ -290,14 +291,15 @@ export class ImageRows {
         let index = 0;
         return steps.flatMap(({ lsn, key }) => {
           if (key === undefined) {
-            this.#truncate(lsn);
+            // The check has seen it already: it waits for the lock of who truncates.
+            this.#moves = this.#moves.filter(({ from, to }) => lsn <= from || lsn > to);
             return this.#rows.clear(lsn);
           }
           const at = index++;
           const found = judged[at];
-          // It may be a row that was shown by another key.
+          // It may be a row that was shown by another key; before a TRUNCATE that is still to come, none stays.
           const isOdd = ops[at]?.isUpdate === true && found !== undefined && !this.#rows.has(found.key);
-          if (isOdd && this.#altered !== undefined) throw new QueryFailure(tableChanged);
+          if (isOdd && lsn <= this.#alteredAt && this.#moves.length === 0) throw new QueryFailure(tableChanged);
           // What could not be read again is gone or hidden by now.
           return found === undefined ? [] : this.#rows.put(lsn, found.key, shown.get(at));
         });

@@ -24,8 +24,8 @@ export const SCHEMAS = "pg_catalog.set_config('postern.schemas', pg_catalog.curr
  * is the one of that time. CURRENT_USER and its like are 9 to 13; there are system columns and whole rows from 0 downwards.
  *
  * `made`: a table that is renamed has its row type written anew, and a column that is altered its own row of the catalog: both tell of
- * what was undone again, and of rows that were written anew without a word in the log. So do `version`, the table's own row, for
- * what leaves no other trace, such as REPLICA IDENTITY, unless it is new for the sake of `notes`, and `storage`, as for UNLOGGED, which is
+ * what was undone again, and of rows that were written anew without a word in the log. So do `version`, the rows of the table itself
+ * and of its key's index, for what leaves no other trace, such as REPLICA IDENTITY, but also after a grant, and `storage`, as for UNLOGGED, which is
  * new after a TRUNCATE too. `foreign`: the query may call something that is not of `pg_catalog`, or may be another thing at another time; of
  * a column, that its values are not read in the same way everywhere.
  */
@@ -36,8 +36,10 @@ const FACTS = `
     'parent', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
     'secured', row_security_active(c.oid), 'user', current_user,
     'made', (SELECT t.xmin::text FROM pg_type t WHERE t.oid = c.reltype),
-    'version', c.xmin::text, 'storage', c.relfilenode::text, 'place', pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::text,
-    'notes', ROW(c.relacl, c.relhastriggers, c.relhasrules, c.relchecks, c.reloptions)::text,
+    'version', c.xmin || ' ' || (
+      SELECT coalesce(string_agg(i.indexrelid || ' ' || i.xmin, ' ' ORDER BY i.indexrelid), '')
+        FROM pg_index i WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident)),
+    'storage', c.relfilenode::text, 'place', pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::text,
     'columns', (
       SELECT json_agg(json_build_object(
                'name', a.attname, 'made', a.xmin::text, 'number', a.attnum, 'type', format_type(a.atttypid, -1), 'oid', a.atttypid::int8,
@@ -112,7 +114,6 @@ const Facts = z.object({
   version: z.string(),
   storage: z.string(),
   place: z.string(),
-  notes: z.string(),
   columns: z
     .array(
       z.object({
@@ -153,11 +154,10 @@ export const askForFacts = (oid: string, { names, operators }: Named): Question 
   [oid, arrayLiteral(names), arrayLiteral(operators)],
 ];
 
-/** The table's row of the catalog, and when it was read: all that is seen in it was logged before this place. */
+/** The table's own rows of the catalog, and when they were read: all that is seen in it was logged before this place. */
 export interface TableRow {
   readonly version: string;
   readonly storage: string;
-  readonly notes: string;
   readonly place: bigint;
 }
 
@@ -182,8 +182,7 @@ export interface TableFacts {
 
 export function readFacts(text: string): TableFacts {
   const facts = Facts.parse(JSON.parse(text));
-  const { schema, name, logged, kind, persistence, identity, parent, secured, user, made, version, storage, notes, place } =
-    facts;
+  const { schema, name, logged, kind, persistence, identity, parent, secured, user, made, version, storage, place } = facts;
   const columns = facts.columns ?? [];
   const policies = secured ? (facts.policies ?? []) : [];
   const judgedBy = new Set(policies.flatMap((policy) => policy.columns ?? []));
@@ -210,7 +209,7 @@ export function readFacts(text: string): TableFacts {
       key,
       columns.map((column) => ({ ...column, readable: undefined, labels: undefined })),
     ]),
-    row: { version, storage, notes, place: BigInt(place) },
+    row: { version, storage, place: BigInt(place) },
     labels: new Set(columns.flatMap(({ labels }) => labels ?? [])),
     large: columns.filter(({ large }) => large).map((column) => column.name),
     condition: secured ? conditionOf(policies) : undefined,
