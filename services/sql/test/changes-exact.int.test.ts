@@ -126,6 +126,23 @@ describe('a table that is altered', () => {
     }
     expect(reader.events.filter(({ event }) => event === 'error')).toEqual([]);
   });
+
+  test('a grant, and then updates of rows that are not shown, do not end it', async ({ live, alice, database }) => {
+    const t = await makeTable(database, 'id int primary key, v text');
+    await database.query(`insert into ${t} values (1, 'hidden')`);
+    using reader = await readEvents(live, alice, { query: `SUBSCRIBE (SELECT id FROM ${t} WHERE v <> 'hidden')` });
+    await reader.until(1, 'columns');
+    await database.query(`grant insert on ${t} to public`);
+    await database.query(`insert into ${t} values (2, 'a')`);
+    await reader.until(1);
+    await database.query(`update ${t} set v = 'hidden' where id = 1`);
+    await database.query(`insert into ${t} values (3, 'a')`);
+    await reader.until(2);
+    expect(told(reader.rows())).toEqual([
+      ['1', '2'],
+      ['1', '3'],
+    ]);
+  });
 });
 
 describe('a query that reads another table in a way of its own', () => {
