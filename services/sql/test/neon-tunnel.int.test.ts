@@ -680,4 +680,19 @@ describe('an end', () => {
     quiet.ws.ping('postern-drain');
     expect(await quiet.closing).toMatchObject({ code: 1001 });
   });
+
+  test('a drain waits for COPY, and for no more once it has failed', async ({ sql, alice }) => {
+    using socket = await ready(sql, alice);
+    socket.send(query('create temp table copied (a int)'));
+    await socket.until('Z', 2);
+    const group = [message('P', '\0copy copied from stdin\0\0\0'), message('B', '\0\0'.repeat(4)), message('E', '\0'.repeat(5))];
+    socket.send(Buffer.concat([...group, message('S')]));
+    await socket.until('G');
+    socket.ws.ping('postern-drain');
+    socket.send(message('d', 'none\n'));
+    expect(errorFields(await socket.until('E'))).toMatchObject({ S: 'ERROR', C: '22P02' });
+    socket.send(message('S'));
+    expect(await socket.closing).toMatchObject({ code: 1001 });
+    expect(socket.messages.filter(({ type }) => type === 'Z').length).toBe(3);
+  });
 });
