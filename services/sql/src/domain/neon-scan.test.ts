@@ -261,6 +261,19 @@ test('of many requests at a time none is forgotten', () => {
   expect([traffic.isQuiet, traffic.isBusy]).toEqual([true, false]);
 });
 
+/** imm-126: within COPY the server reads on over them, and never halts the client. */
+test('Syncs within COPY cost nothing, however many they are', () => {
+  const traffic = new Traffic();
+  const syncs = Buffer.concat(Array.from({ length: 10_000 }, () => message('S')));
+  traffic.fromClient.scan(message('Q'));
+  traffic.fromServer.scan(message('G'));
+  const before = process.memoryUsage().heapUsed;
+  for (let sent = 0; sent < 1_000; sent += 1) traffic.fromClient.scan(syncs);
+  traffic.fromClient.scan(message('Q'));
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(40_000_000);
+  expect(traffic.isBusy).toBe(true);
+});
+
 test('a client that says goodbye has ended the session itself', () => {
   const traffic = new Traffic();
   traffic.fromClient.scan(message('X'));

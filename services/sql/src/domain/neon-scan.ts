@@ -81,11 +81,15 @@ const ANSWERED_MAX = 1_024;
 /**
  * What the client has sent and the server may not have read, as far as it tells when there will be a ReadyForQuery. A
  * group is messages that have no answer before their Sync; a request has one by itself; of copyEnds the server heeds the
- * first that comes after it has begun COPY, and no others.
+ * first that comes after it has begun COPY, and no others. A number is so many Syncs in a row: within COPY, where the server
+ * reads on over them, a client may send any number of them.
  */
-type Sent = 'group' | 'sync' | 'request' | 'copyEnd';
+type Sent = 'group' | 'request' | 'copyEnd' | number;
 
-const isAnswered = (sent: Sent): boolean => sent === 'sync' || sent === 'request';
+function answersOf(sent: Sent): number {
+  if (typeof sent === 'number') return sent;
+  return sent === 'request' ? 1 : 0;
+}
 
 class Unanswered {
   #all: Sent[] = [];
@@ -109,29 +113,35 @@ class Unanswered {
     return this.#all[this.#first + index];
   }
 
-  add(sent: Sent): void {
+  add(sent: Exclude<Sent, number>): void {
     this.#all.push(sent);
-    if (isAnswered(sent)) this.#answersDue += 1;
+    this.#answersDue += answersOf(sent);
+  }
+
+  addSync(): void {
+    const { last } = this;
+    if (typeof last === 'number') this.#all[this.#all.length - 1] = last + 1;
+    else this.#all.push(1);
+    this.#answersDue += 1;
   }
 
   /** Behind the first. */
   insertSyncs(count: number): void {
-    const at = this.#first + 1;
-    this.#all = [...this.#all.slice(0, at), ...Array.from({ length: count }, (): Sent => 'sync'), ...this.#all.slice(at)];
+    if (count > 0) this.#all.splice(this.#first + 1, 0, count);
     this.#answersDue += count;
   }
 
   removeBehindFirst(count: number): void {
-    const removed = this.#all.splice(this.#first + 1, count);
-    this.#answersDue -= removed.filter(isAnswered).length;
+    for (const sent of this.#all.splice(this.#first + 1, count)) this.#answersDue -= answersOf(sent);
   }
 
   /** All up to the one that is answered, and what stands then where it means nothing. */
   removeAnswered(): void {
     let isOver = false;
     for (let sent = this.at(0); sent !== undefined && !(isOver && sent !== 'copyEnd'); sent = this.at(0)) {
-      this.#first += 1;
-      if (!isAnswered(sent)) continue;
+      if (typeof sent === 'number' && sent > 1) this.#all[this.#first] = sent - 1;
+      else this.#first += 1;
+      if (answersOf(sent) === 0) continue;
       isOver = true;
       this.#answersDue -= 1;
     }
@@ -169,7 +179,7 @@ export class Traffic {
 
   #sync(): void {
     if (this.#isCopying) this.#syncsReadOver += 1;
-    else this.#unanswered.add('sync');
+    else this.#unanswered.addSync();
   }
 
   /** Within COPY the server would end the session for it: either it does, or COPY has failed. */
@@ -203,13 +213,17 @@ export class Traffic {
   #beginCopy(): void {
     const unanswered = this.#unanswered;
     this.#forgetCopy();
+    let index = 1;
     let syncs = 0;
-    while (unanswered.at(syncs + 1) === 'sync') syncs += 1;
-    const next = unanswered.at(syncs + 1);
+    for (let sent = unanswered.at(index); typeof sent === 'number'; sent = unanswered.at(index)) {
+      index += 1;
+      syncs += sent;
+    }
+    const next = unanswered.at(index);
     if (next !== undefined && next !== 'copyEnd') return;
     this.#syncsReadOver = syncs;
     this.#isCopying = next === undefined;
-    unanswered.removeBehindFirst(next === undefined ? syncs : syncs + 1);
+    unanswered.removeBehindFirst(next === undefined ? index - 1 : index);
   }
 
   /** What the server says between the begin of COPY and its end is about COPY: earlier statements have ended before. */
@@ -225,7 +239,7 @@ export class Traffic {
    */
   #failCopy(): void {
     let index = 1;
-    while (this.#unanswered.at(index) === 'copyEnd' || this.#unanswered.at(index) === 'sync') index += 1;
+    while (this.#unanswered.at(index) === 'copyEnd' || typeof this.#unanswered.at(index) === 'number') index += 1;
     if (this.#syncsReadOver > 0 && this.#unanswered.at(index) !== undefined) return this.#heedSyncs();
     this.#forgetCopy();
   }
