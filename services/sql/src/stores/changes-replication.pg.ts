@@ -235,9 +235,10 @@ class Walsender implements ReplicationStream {
     this.#stream.write(status);
   }
 
+  /** After the goodbye, as when a cancel came late, the server closes by itself: not before the slot is gone. */
   #fail(error: Error): void {
     this.#error ??= error;
-    this.#stream.destroy();
+    if (!this.#stream.writableEnded) this.#stream.destroy();
   }
 
   #closed(): void {
